@@ -1,0 +1,11 @@
+"""Reproduce, compare and extend normalizing-flow image models, starting from mAR-SCF (CVPR 2020)."""
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "load"]
+
+
+def load(run, device: str = "cpu"):
+    """Load a trained run's density model in eval mode; see `marscf.models.load`."""
+    from marscf.models import load as load_model
+
+    return load_model(run, device)

@@ -1,0 +1,7 @@
+"""`python -m marscf` is the `marscf` command."""
+
+import sys
+
+from marscf.cli import main
+
+sys.exit(main())

@@ -1,0 +1,59 @@
+"""The `marscf` command: one subcommand a stage, files in, files out.
+
+Each stage's module owns its arguments: `configure(parser)` adds them, `run(args)` does the work and returns
+None or an exit code. Modules are imported only when called, so `marscf --help` is quick.
+"""
+
+import argparse
+import importlib
+import sys
+
+from marscf import __version__
+from marscf.errors import MarscfError
+
+COMMANDS = {
+    "data": ("marscf.data.command", "download or take from a mirror, verify, decode and split a dataset"),
+    "train": ("marscf.training.command", "train one run, or go on with it"),
+    "evaluate": ("marscf.evaluation.command", "measure a run: likelihood (bits/dim), fidelity (FID, IS, KID)"),
+    "sample": ("marscf.evaluation.sample_command", "draw images from a run"),
+    "study": ("marscf.studies.command", "sampling-speed (Fig. 7) and interpolation (Figs. 11, 12)"),
+    "report": ("marscf.reporting.command", "collect measurements into tables, figures and index.html"),
+    "check": ("marscf.reporting.check_command", "compare measurements with the reference; exit 1 if worse"),
+    "config": ("marscf.config_command", "print the resolved config of a run"),
+    "import-official": ("marscf.compat.command", "turn a checkpoint of the authors' code into a run"),
+    "bench": ("marscf.bench.command", "measure training and sampling throughput against a reference mode"),
+}
+
+EXIT_CODES = "exit codes: 0 done; 1 a check failed; 2 bad input, in one line; 75 interrupted, saved, call again"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    parser = argparse.ArgumentParser(prog="marscf", description=__doc__.split("\n")[0], epilog=EXIT_CODES)
+    parser.add_argument("--version", action="version", version=f"marscf {__version__}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="STAGE")
+    arguments = sys.argv[1:] if argv is None else argv
+    called = next((word for word in arguments if not word.startswith("-")), None)
+    for name, (module, help_line) in COMMANDS.items():
+        command = subparsers.add_parser(
+            name, help=help_line, description=help_line, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        if name == called:  # only the stage that is called is imported
+            stage = importlib.import_module(module)
+            stage.configure(command)
+            command.set_defaults(run=stage.run)
+    args = parser.parse_args(arguments)
+    try:
+        return args.run(args) or 0
+    except MarscfError as error:
+        if args.debug:
+            raise
+        print(f"marscf {args.command}: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

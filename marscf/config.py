@@ -1,0 +1,392 @@
+"""The one typed loader of `config/`, for the command line and the Snakefile alike.
+
+Unknown keys are refused with the nearest name, values out of range with their place. Nothing here imports
+torch: a model's options are read from its constructor's signature as text (see `marscf.options`).
+"""
+
+import ast
+import importlib.util
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import yaml
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from marscf.errors import ConfigError, nearest
+from marscf.files import digest, seed_from
+
+Probability = Annotated[float, Field(ge=0, lt=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
+
+
+class Strict(pydantic.BaseModel):
+    """A section of a YAML file: unknown keys refused, values checked, immutable."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class Training(Strict):
+    """How a run is trained (`marscf.training`)."""
+
+    steps: PositiveInt = 1000  # optimiser steps
+    batch_size: PositiveInt = 64  # images a step, over all processes and accumulated parts
+    learning_rate: PositiveFloat = 8e-4  # Adamax
+    warmup_images: NonNegativeInt = 10_000  # linear warm-up, in images as in the authors' code
+    decay: Literal["constant", "cosine"] = "constant"  # of the learning rate after the warm-up
+    gradient_clip: PositiveFloat | None = 100.0  # largest global gradient norm
+    average_decay: Probability = 0.999  # of the exponential moving average of the weights; 0 turns it off
+    validate_every: PositiveInt = 500  # steps between validations; the best averaged weights are kept
+    validation_images: PositiveInt = 1000  # at most so many of the validation split
+    checkpoint_every: PositiveInt = 500  # steps between saved training states
+    accumulate: PositiveInt = 1  # parts a batch is split into, one after the other
+    activation_checkpointing: bool = False  # recompute activations in the backward pass
+    precision: Literal["float32", "bfloat16"] = "float32"  # of the networks; densities stay float32
+    compile: bool = False  # torch.compile where it serves
+    max_skips: PositiveInt = 10  # non-finite steps in a row before the run goes back to a checkpoint
+    max_rollbacks: NonNegativeInt = 3  # with half the learning rate each, before the run is given up
+
+
+class Overrides(Strict):
+    """What a scale changes of a system."""
+
+    options: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+
+
+class ScaleOverrides(Overrides):
+    """What one scale changes of a system, for all datasets and for single ones."""
+
+    datasets: dict[str, Overrides] = {}
+
+
+class System(Strict):
+    """One thing that is trained and measured (`config/systems/`)."""
+
+    name: Name
+    title: str  # in tables and figures
+    order: int = 100  # place in tables and figures
+    model: str  # module.Class in marscf.models, or importable from elsewhere
+    cite: str  # paper
+    options: dict[str, Any]  # arguments of the model's constructor, the paper's values
+    training: dict[str, Any] = {}  # what differs from the scale's
+    scales: dict[str, ScaleOverrides] = {}
+
+
+class Source(Strict):
+    """One file of a dataset at its publisher."""
+
+    file: str  # its name in a mirror, MIRROR/<dataset>/<file>
+    urls: list[str]  # tried in order
+    sha256: str | None = None
+    md5: str | None = None  # where the publisher states no other
+    bytes: PositiveInt | None = None
+
+
+class Dataset(Strict):
+    """One dataset (`config/datasets/`)."""
+
+    name: Name
+    title: str
+    format: str  # of its sources, a parser of marscf.data.formats
+    shape: tuple[PositiveInt, PositiveInt, PositiveInt]  # C, H, W as the models see it
+    grey_levels: Annotated[int, Field(ge=2, le=256)] = 256
+    dims: PositiveInt | None = None  # what bits/dim divides by; C·H·W where not given
+    augment: Literal["none", "flip-shift"] = "none"  # of training images
+    validation: PositiveInt  # images carved from the training images
+    sources: dict[str, Source] = {}
+    options: dict[str, Any] = {}  # of the format's parser
+    digests: dict[str, str] = {}  # split -> order-independent digest of the decoded images
+    mirror_name: str | None = None  # folder in a mirror, the dataset's name where not given
+    licence: str
+    cite: str
+    note: str = ""
+
+    @property
+    def dimensions(self) -> int:
+        """What bits/dim divides by."""
+        channels, height, width = self.shape
+        return self.dims or channels * height * width
+
+
+class Fidelity(Strict):
+    """How samples are compared with real images (`marscf evaluate fidelity`)."""
+
+    extractor: Literal["inception", "digits-net", "none"] = "digits-net"
+    samples: PositiveInt = 50_000
+    batch_size: PositiveInt = 250
+    reference: Literal["train", "test"] = "train"
+
+
+class Evaluation(Strict):
+    """How a run is measured (`marscf evaluate`)."""
+
+    batch_size: PositiveInt = 250
+    draws: PositiveInt = 4  # dequantisation draws averaged
+    importance_samples: NonNegativeInt = 0  # draws of the importance-weighted bound; 0 leaves it out
+    images: PositiveInt | None = None  # of the test set; all where not given
+    grid: PositiveInt = 64  # images in a sample grid
+    fidelity: Fidelity = Fidelity()
+
+
+class SamplingSpeed(Strict):
+    """The sampling-speed sweep (Fig. 7)."""
+
+    sides: list[PositiveInt] = [8, 16, 32, 64, 128]
+    channels: PositiveInt = 3
+    batch_size: PositiveInt = 8
+    repeats: PositiveInt = 10
+    budget_seconds: PositiveFloat | None = None  # a point stops repeating after so long
+
+
+class Interpolation(Strict):
+    """The interpolation study (Figs. 11 and 12)."""
+
+    dataset: str
+    system: str
+    pairs: PositiveInt = 4
+    points: Annotated[int, Field(ge=3)] = 9  # along a path, both ends counted
+    iterations: PositiveInt = 100
+    learning_rate: PositiveFloat = 5e-2
+    lambdas: list[PositiveFloat] = [0.2, 0.35, 0.5]  # λ1 = λ2; the middle one is drawn
+
+
+class Studies(Strict):
+    """The two studies."""
+
+    sampling_speed: SamplingSpeed = SamplingSpeed()
+    interpolation: list[Interpolation] = []
+
+
+class SampleFigure(Strict):
+    """Which samples stand side by side in one of Figs. 8 to 10."""
+
+    dataset: str
+    systems: list[str]
+
+
+class Resources(Strict):
+    """What one training job asks of a cluster."""
+
+    gpu: NonNegativeInt = 0
+    minutes: PositiveInt = 60
+    memory_mb: PositiveInt = 8000
+    threads: PositiveInt = 1
+
+
+class Scale(Strict):
+    """How large everything is (`config/scales/`)."""
+
+    name: Name
+    description: str
+    datasets: list[str]
+    seeds: list[NonNegativeInt] = [0]
+    training: dict[str, Any] = {}
+    evaluation: Evaluation = Evaluation()
+    studies: Studies = Studies()
+    figures: dict[str, SampleFigure] = {}
+    resources: Resources = Resources()
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything under `config/`."""
+
+    scales: dict[str, Scale]
+    systems: dict[str, System]
+    datasets: dict[str, Dataset]
+
+    def scale(self, name: str) -> Scale:
+        """Return a scale by name."""
+        return _pick(self.scales, "scale", name)
+
+    def system(self, name: str) -> System:
+        """Return a system by name."""
+        return _pick(self.systems, "system", name)
+
+    def dataset(self, name: str) -> Dataset:
+        """Return a dataset by name."""
+        return _pick(self.datasets, "dataset", name)
+
+
+def _pick(table: dict[str, Any], kind: str, name: str) -> Any:
+    if name not in table:
+        raise ConfigError(f"unknown {kind} {name!r}{nearest(name, table)}")
+    return table[name]
+
+
+@cache
+def load_config(folder: str | Path = "config") -> Config:
+    """Read and check `config/{scales,systems,datasets}/*.yaml`; raises `ConfigError` at the first fault."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ConfigError(f"no folder {folder}; run from the repository's root")
+
+    def table(kind: str, schema: type[Strict]) -> dict[str, Any]:
+        entries = [parse(schema, read_yaml(path), str(path)) for path in sorted((folder / kind).glob("*.yaml"))]
+        return {entry.name: entry for entry in sorted(entries, key=lambda e: (getattr(e, "order", 0), e.name))}
+
+    config = Config(table("scales", Scale), table("systems", System), table("datasets", Dataset))
+    for scale in config.scales.values():
+        for name in scale.datasets:
+            config.dataset(name)
+        for figure in (*scale.figures.values(), *scale.studies.interpolation):
+            config.dataset(figure.dataset)
+            for name in getattr(figure, "systems", None) or [figure.system]:
+                config.system(name)
+    for system in config.systems.values():
+        for name, overrides in system.scales.items():
+            _pick(config.scales, f"scale in systems/{system.name}.yaml:", name)
+            for dataset in overrides.datasets:
+                _pick(config.datasets, f"dataset in systems/{system.name}.yaml:", dataset)
+    return config
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Read one YAML file; raises `ConfigError` naming it where it is missing or malformed."""
+    try:
+        return yaml.load(Path(path).read_text(), _Loader)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that refuses duplicate keys and reads 8e-4 as a number (YAML 1.2), not a string."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if repeated := {key for key in keys if keys.count(key) > 1}:
+            raise yaml.YAMLError(f"key {min(repeated)!r} stands twice, {node.start_mark}")
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    __import__("re").compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)
+
+
+def parse(schema: type[pydantic.BaseModel], value: Any, place: str) -> Any:
+    """Check a value against a schema; raises `ConfigError` with the place, the value and the mend."""
+    try:
+        return schema.model_validate(value if value is not None else {})
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            keys = _keys_at(schema, first["loc"][:-1])
+            raise ConfigError(f"{place}: unknown key {where!r}{nearest(str(first['loc'][-1]), keys)}") from None
+        raise ConfigError(f"{place}: {where}: {first['msg']}, got {first['input']!r}") from None
+
+
+def _keys_at(schema: Any, location: tuple) -> list[str]:
+    for part in location:
+        field = getattr(schema, "model_fields", {}).get(part)
+        annotation = field.annotation if field else schema
+        inner = [a for a in getattr(annotation, "__args__", ()) if hasattr(a, "model_fields")]
+        schema = inner[0] if inner else annotation
+    return list(getattr(schema, "model_fields", {}))
+
+
+# ---- a model's options
+
+
+_OPTION_TYPES = {
+    "PositiveInt": PositiveInt,
+    "NonNegativeInt": NonNegativeInt,
+    "PositiveFloat": PositiveFloat,
+    "Probability": Probability,
+    **{kind.__name__: kind for kind in (bool, int, float, str, list, tuple)},
+    "Literal": Literal,
+}
+
+
+@cache
+def option_schema(model: str) -> type[pydantic.BaseModel]:
+    """Return the schema of a model's options, read from its constructor's keyword-only arguments."""
+    module, _, class_name = model.rpartition(".")
+    path = _module_path(module)
+    tree = ast.parse(path.read_text(), str(path))
+    found = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == class_name]
+    inits = [n for c in found for n in c.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
+    if not inits:
+        raise ConfigError(f"model: {model}: no class {class_name!r} with an __init__ in {path}")
+    arguments = inits[0].args
+    fields: dict[str, Any] = {}
+    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        text = ast.unparse(argument.annotation) if argument.annotation else "missing"
+        try:
+            kind = eval(text, {"__builtins__": {}}, _OPTION_TYPES)
+            value = ... if default is None else ast.literal_eval(default)
+        except (NameError, SyntaxError, ValueError, TypeError):
+            known = ", ".join(_OPTION_TYPES)
+            raise ConfigError(
+                f"{path}: option {argument.arg!r}: annotation {text!r} (use {known}) or default not plain"
+            ) from None
+        fields[argument.arg] = (kind, value)
+    return pydantic.create_model("Options", __base__=Strict, **fields)
+
+
+def _module_path(module: str) -> Path:
+    own = Path(__file__).parent / "models" / (module.replace(".", "/") + ".py")
+    if own.is_file():
+        return own
+    try:
+        spec = importlib.util.find_spec(module) if module else None
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None or not spec.origin:
+        known = [path.stem for path in own.parent.glob("[a-z]*.py")]
+        raise ConfigError(f"model: no module {module!r} in marscf.models{nearest(module, known)}")
+    return Path(spec.origin)
+
+
+# ---- runs
+
+
+def resolve(config: Config, scale: str, dataset: str, system: str, seed: int) -> dict[str, Any]:
+    """Return the whole config of one run as plain JSON values: all that its weights depend on.
+
+    Later layers win: defaults, the scale's training, the system, the system at that scale, and there for
+    that dataset. Raises `ConfigError` for unknown names and keys, values out of range, and image sides that
+    the levels do not divide.
+    """
+    the_scale, the_dataset, the_system = config.scale(scale), config.dataset(dataset), config.system(system)
+    at_scale = the_system.scales.get(scale, ScaleOverrides())
+    at_dataset = at_scale.datasets.get(dataset, Overrides())
+    options = {**the_system.options, **at_scale.options, **at_dataset.options}
+    training = {**the_scale.training, **the_system.training, **at_scale.training, **at_dataset.training}
+    place = f"systems/{system}.yaml at scale {scale} on {dataset}"
+    options = parse(option_schema(the_system.model), options, f"{place}: options").model_dump()
+    _, height, width = the_dataset.shape
+    if (levels := options.get("levels")) and (height % 2**levels or width % 2**levels):
+        raise ConfigError(
+            f"{place}: levels: {levels} levels need sides divisible by {2**levels}, "
+            f"the images are {height}×{width}; lower options.levels"
+        )
+    return {
+        "scale": scale,
+        "dataset": dataset,
+        "system": system,
+        "seed": seed,
+        "seed_value": seed_from(scale, dataset, system, seed),
+        "model": the_system.model,
+        "options": options,
+        "training": parse(Training, training, f"{place}: training").model_dump(),
+        "data": {
+            "shape": list(the_dataset.shape),
+            "grey_levels": the_dataset.grey_levels,
+            "dims": the_dataset.dimensions,
+            "augment": the_dataset.augment,
+        },
+    }
+
+
+def config_hash(run_config: dict[str, Any]) -> str:
+    """The identity of a run's config: 16 hex digits."""
+    return digest(run_config)[:16]

@@ -1,0 +1,43 @@
+"""What can go wrong, in one line each: the value, the place, the mend."""
+
+import difflib
+from collections.abc import Iterable
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 75  # sysexits' EX_TEMPFAIL: saved, try again
+
+
+class MarscfError(Exception):
+    """Something a user can mend. The command line prints it as one line and exits with `exit_code`."""
+
+    exit_code = EXIT_USER_ERROR
+
+
+class ConfigError(MarscfError):
+    """A name, key or value in `config/` or on the command line is not one that can be used."""
+
+
+class DataError(MarscfError):
+    """A dataset's file is missing, truncated, altered or not of its format."""
+
+
+class CheckpointError(MarscfError):
+    """Weights or training state are damaged, or belong to another config."""
+
+
+class EvaluationError(MarscfError):
+    """A measurement cannot be made, or came out as NaN."""
+
+
+class Interrupted(MarscfError):
+    """Stopped on request (signal or time limit) with everything saved; calling again goes on."""
+
+    exit_code = EXIT_INTERRUPTED
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `"; did you mean 'x'? (known: …)"` to append to an error about an unknown name."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"{hint} (known: {', '.join(known)})"

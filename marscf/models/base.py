@@ -1,0 +1,176 @@
+"""The contracts of a density model of discrete images and of a flow.
+
+Images are `uint8 (B,C,H,W)` with values `0 … grey_levels-1`. A continuous model sees
+`y = (x + u) / grey_levels - 1/2` with dequantisation noise `u` in [0,1) (Theis et al., arXiv 1511.01844), so
+`log P(x) ≥ E_u[log p(y)] - D log(grey_levels)`.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from marscf.errors import ConfigError
+
+Shape = tuple[int, int, int]
+
+
+class DensityModel(nn.Module):
+    """A density of discrete images. Subclasses owe `log_prob` and `sample`.
+
+    Constructors take `(shape, grey_levels, *, <options>)`; the keyword-only options with their annotations
+    are the schema of `options:` in `config/systems/`. Batch size and device are never baked in.
+    """
+
+    #: What `log_prob` is, in the words of the measurement's protocol.
+    likelihood = "exact"
+    #: Why sampling time depends on the weights, or None where it does not.
+    sampling_depends_on_weights: str | None = None
+
+    def __init__(self, shape: Shape, grey_levels: int):
+        super().__init__()
+        self.shape: Shape = tuple(shape)
+        self.grey_levels = grey_levels
+
+    @property
+    def dims(self) -> int:
+        """Number of sub-pixels D = C·H·W."""
+        return math.prod(self.shape)
+
+    @property
+    def device(self) -> torch.device:
+        """The device that the parameters are on."""
+        return next(self.parameters()).device
+
+    def draw_noise(self, n: int, generator: torch.Generator | None = None) -> Tensor | None:
+        """Draw the randomness that `log_prob` of `n` images needs, or None where it needs none.
+
+        Drawn on the generator's device (CPU without one) and moved to the model's, so that one seed gives
+        one number on every machine.
+        """
+        return None
+
+    def log_prob(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Return the log-likelihood `(B,)`, in nats, of discrete images `x (B,C,H,W) uint8`.
+
+        Where the model is dequantised, `noise` (from `draw_noise`; drawn afresh when None) makes it a
+        one-draw estimate whose mean over draws is a lower bound and whose log-mean-exp is the
+        importance-weighted bound.
+        """
+        raise NotImplementedError
+
+    def training_loss(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Return what training minimises, `(B,)` nats: the negative `log_prob` unless overridden."""
+        return -self.log_prob(x, noise)
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor, noise: Tensor | None = None) -> None:
+        """Set data-dependent parameters (ActNorm) from one batch; called once, before the first step."""
+        training = self.training
+        self.train()
+        self.log_prob(x, noise)
+        self.train(training)
+
+    def sample(
+        self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draw `n` images, `uint8 (n,C,H,W)`; `temperature` scales the noise (or divides the logits)."""
+        raise NotImplementedError
+
+
+class FlowModel(DensityModel):
+    """A normalizing flow on uniformly dequantised images. Subclasses owe the four methods marked below."""
+
+    likelihood = "lower bound, uniform dequantisation"
+
+    def draw_noise(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draw dequantisation noise `u` in [0,1), `(n,C,H,W)`."""
+        device = generator.device if generator is not None else "cpu"
+        return torch.rand(n, *self.shape, generator=generator, device=device).to(self.device)
+
+    def to_continuous(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Map `uint8` images and noise in [0,1) (1/2 when None) to `y = (x+u)/grey_levels - 1/2`."""
+        check_images(x, self.shape)
+        dtype = next(self.parameters()).dtype
+        u = 0.5 if noise is None else noise.to(dtype)
+        return (x.to(dtype) + u) / self.grey_levels - 0.5
+
+    def to_discrete(self, y: Tensor) -> Tensor:
+        """Map continuous images back to `uint8`, clamped into range (NaN becomes 0)."""
+        levels = torch.floor((y.float() + 0.5) * self.grey_levels).nan_to_num(0.0)
+        return levels.clamp(0, self.grey_levels - 1).to(torch.uint8)
+
+    def log_prob(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
+        """See `DensityModel.log_prob`: `log p(y) - D log(grey_levels)`."""
+        if noise is None:
+            noise = self.draw_noise(len(x))
+        return self.log_density(self.to_continuous(x, noise)) - self.dims * math.log(self.grey_levels)
+
+    @torch.no_grad()
+    def sample(
+        self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """See `DensityModel.sample`."""
+        return self.to_discrete(self.decode(self.latents_from(self.draw_eps(n, temperature, generator))))
+
+    def draw_eps(
+        self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None
+    ) -> list[Tensor]:
+        """Draw standard-normal noise times `temperature`, one tensor a latent."""
+        device = generator.device if generator is not None else "cpu"
+        dtype = next(self.parameters()).dtype
+        return [
+            temperature * torch.randn(n, *shape, generator=generator, device=device).to(self.device, dtype)
+            for shape in self.latent_shapes
+        ]
+
+    def encode(self, x: Tensor, noise: Tensor | None = None) -> list[Tensor]:
+        """Return the latents of `uint8` images; with `noise=None` at the middle of their grey level."""
+        return self.encode_continuous(self.to_continuous(x, noise))[0]
+
+    # ---- owed by subclasses
+
+    @property
+    def latent_shapes(self) -> list[Shape]:
+        """Shapes of the latents, in the order of `encode`, without the batch."""
+        raise NotImplementedError
+
+    def encode_continuous(self, y: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Map `y (B,C,H,W)` in [-1/2,1/2) to its latents and the flow's `log_det (B,)` in nats."""
+        raise NotImplementedError
+
+    def decode(self, latents: list[Tensor]) -> Tensor:
+        """Map latents back to `y (B,C,H,W)`; the inverse of `encode_continuous`."""
+        raise NotImplementedError
+
+    def latents_from(self, eps: list[Tensor]) -> list[Tensor]:
+        """Map standard-normal noise to latents drawn from the prior (MARPS for a mAR prior)."""
+        raise NotImplementedError
+
+    def latent_log_prob(self, latents: list[Tensor]) -> Tensor:
+        """Return the prior's `log p(z)`, `(B,)` nats, each context recomputed from what is decoded.
+
+        Differentiable in `latents`: the interpolation study climbs it.
+        """
+        raise NotImplementedError
+
+    def log_density(self, y: Tensor) -> Tensor:
+        """Return `log p(y)`, `(B,)` nats, of continuous images."""
+        raise NotImplementedError
+
+
+def check_images(x: Tensor, shape: Shape) -> None:
+    """Raise `ConfigError` unless `x` is a batch of discrete images of this shape."""
+    if x.ndim != 4 or tuple(x.shape[1:]) != tuple(shape) or x.is_floating_point():
+        raise ConfigError(
+            f"expected integer images (B,{','.join(map(str, shape))}), got {x.dtype} {tuple(x.shape)}"
+        )
+
+
+def check_levels(shape: Shape, levels: int) -> None:
+    """Raise `ConfigError` unless `levels` squeezes divide the image's sides."""
+    _, height, width = shape
+    if height % 2**levels or width % 2**levels:
+        raise ConfigError(
+            f"levels: {levels} squeezes need sides divisible by {2**levels}, the images are {height}×{width}"
+        )
