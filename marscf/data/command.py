@@ -1,0 +1,48 @@
+"""`marscf data`: make a dataset ready."""
+
+import argparse
+import os
+from pathlib import Path
+
+from marscf.runs import DATASETS
+
+EXAMPLES = """examples:
+  marscf data digits                              the embedded dataset, no network
+  marscf data mnist                               download from the publishers, verify, decode
+  marscf data cifar10 --mirror /datasets          the same from /datasets/cifar10/cifar-10-binary.tar.gz
+  marscf data imagenet32 --mirror s3://bucket/m   any fsspec address
+  MARSCF_MIRROR=/datasets marscf data mnist-rgb --offline
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.epilog = EXAMPLES
+    parser.add_argument("dataset", help="a name in config/datasets")
+    parser.add_argument(
+        "--mirror",
+        default=os.environ.get("MARSCF_MIRROR") or None,
+        help="folder or fsspec address that holds <dataset>/<file>, instead of the publishers "
+        "(default: $MARSCF_MIRROR)",
+    )
+    parser.add_argument(
+        "--offline",
+        action="store_true",
+        default=os.environ.get("MARSCF_OFFLINE", "") not in ("", "0"),
+        help="never open a socket (default: $MARSCF_OFFLINE)",
+    )
+    parser.add_argument(
+        "--root", type=Path, default=DATASETS, help="where datasets lie (default: %(default)s)"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Prepare the dataset and say what it holds."""
+    from marscf.config import load_config
+    from marscf.data.prepare import prepare
+
+    dataset = load_config().dataset(args.dataset)
+    manifest, new = prepare(dataset, args.root, args.mirror, args.offline)
+    counts = ", ".join(f"{split} {entry['count']:,}" for split, entry in manifest["splits"].items())
+    state = "prepared" if new else "already prepared and verified"
+    print(f"{args.root / dataset.name}: {counts} images of {'×'.join(map(str, dataset.shape))}; {state}")
