@@ -134,11 +134,13 @@ class Evaluation(Strict):
 class SamplingSpeed(Strict):
     """The sampling-speed sweep (Fig. 7)."""
 
+    dataset: str | None = None  # whose options and grey levels are taken; the scale's first where not given
+    exclude: list[str] = ["histogram"]  # systems without sampling depth
     sides: list[PositiveInt] = [8, 16, 32, 64, 128]
     channels: PositiveInt = 3
     batch_size: PositiveInt = 8
     repeats: PositiveInt = 10
-    budget_seconds: PositiveFloat | None = None  # a point stops repeating after so long
+    budget_seconds: PositiveFloat | None = None  # of a point's repeats; left out where one call takes 10×
 
 
 class Interpolation(Strict):
@@ -146,11 +148,14 @@ class Interpolation(Strict):
 
     dataset: str
     system: str
-    pairs: PositiveInt = 4
+    pairs: PositiveInt = 4  # drawn in Fig. 11, with every λ
+    score_pairs: PositiveInt = 64  # of the Inception score in Fig. 12, the drawn ones among them
+    batch_size: PositiveInt = 256  # points that are moved at once, in whole pairs
     points: Annotated[int, Field(ge=3)] = 9  # along a path, both ends counted
     iterations: PositiveInt = 100
     learning_rate: PositiveFloat = 5e-2
-    lambdas: list[PositiveFloat] = [0.2, 0.35, 0.5]  # λ1 = λ2; the middle one is drawn
+    # λ1, each against λ2 = the middle one, which is drawn: only their ratio matters
+    lambdas: Annotated[list[PositiveFloat], Field(min_length=1)] = [0.2, 0.35, 0.5]
 
 
 class Studies(Strict):

@@ -1,0 +1,69 @@
+"""`marscf study sampling-speed` and `marscf study interpolate`."""
+
+import argparse
+from pathlib import Path
+
+from marscf.devices import HELP
+
+SPEED = """\
+Time a batch's drawing over image sides for all systems (Fig. 7). Models are built from config/: a system's
+options at the scale, its levels growing with log2 N so that the last level's side stays the same (Lemma A.1).
+Weights are fresh but for iterative inverses, which get those of the scale's trained run where there is one.
+Settings: studies.sampling_speed in config/scales/SCALE.yaml.
+
+writes  reports/SCALE/sampling_speed.csv   one row a repeat, milliseconds of a whole batch
+        reports/SCALE/sampling_speed.json  machine, weights, points left out and why; an interrupted call, or
+                                           one for more systems, goes on from it
+examples:
+  marscf study sampling-speed --scale quick
+  marscf study sampling-speed --scale paper --systems glow,marscf-mixlogcdf --device cuda"""
+
+INTERPOLATE = """\
+Walk between pairs of real test images in a flow's latent space, straight and through dense regions (Figs. 11
+and 12): Adamax on -λ1·log p(z) + λ2·min(|z-z_A|², |z-z_B|²) from each point of the straight line.
+Settings: the entry of studies.interpolation for the run's dataset and system in config/scales/SCALE.yaml,
+else defaults.
+
+writes  RUN/interpolation.npz         images uint8 (pairs, 2 methods, points, C, H, W), and t
+        RUN/interpolation.csv         log-densities (nats) and squared latent distance of every point
+        RUN/interpolation_scores.csv  Inception score over t, both methods
+An interrupted call goes on by batches of pairs.
+examples:
+  marscf study interpolate data/runs/quick/digits/marscf-affine/seed0
+  marscf study interpolate data/runs/paper/cifar10/marscf-mixlogcdf/seed0 --device cuda:1"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `marscf study`."""
+    studies = parser.add_subparsers(dest="study", required=True, metavar="STUDY")
+
+    def add(name: str, title: str, text: str) -> argparse.ArgumentParser:
+        formatter = argparse.RawDescriptionHelpFormatter
+        study = studies.add_parser(name, help=title, description=text, formatter_class=formatter)
+        study.add_argument("--device", default="auto", help=HELP)
+        return study
+
+    speed = add("sampling-speed", "milliseconds and sequential steps over image sides (Fig. 7)", SPEED)
+    speed.add_argument(
+        "--scale", required=True, help="a file in config/scales: quick, laptop, gpu-hour, paper"
+    )
+    speed.add_argument(
+        "--systems", help="some of config/systems, by commas (default: all with sampling depth)"
+    )
+    speed.add_argument("--out", metavar="FILE", type=Path, help="default: reports/SCALE/sampling_speed.csv")
+    walk = add("interpolate", "paths between test images (Figs. 11, 12)", INTERPOLATE)
+    walk.add_argument("run_folder", metavar="RUN", help="data/runs/<scale>/<dataset>/<system>/seed<k>")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run one study and say what it wrote."""
+    if args.study == "sampling-speed":
+        from marscf.studies.sampling_speed import sweep
+
+        systems = args.systems.split(",") if args.systems else None
+        print(sweep(args.scale, systems, args.device, args.out))
+    else:
+        from marscf.studies.interpolation_study import interpolate_run
+
+        for path in interpolate_run(args.run_folder, args.device):
+            print(path)

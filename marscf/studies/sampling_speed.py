@@ -1,0 +1,246 @@
+"""Sampling speed over image sides (Fig. 7): milliseconds and counted sequential steps.
+
+Models are built from the config, with a system's options at the scale and, where it has `levels`, as many
+as Lemma A.1 asks for at each side (`marscf.studies.scaling.levels_at`). Weights are fresh, for times do not
+depend on them but in iterative inverses: those get trained-like ones (`marscf.studies.weights`).
+"""
+
+import csv
+import math
+import statistics
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from marscf import runs
+from marscf.config import Config, SamplingSpeed, load_config, resolve
+from marscf.counting import counted
+from marscf.devices import choose_device
+from marscf.errors import MarscfError
+from marscf.files import digest, read_json, replacing, sha256_file, write_json
+from marscf.models import WEIGHTS, build
+from marscf.studies.machine import describe, machine, synchronise
+from marscf.studies.scaling import levels_at
+from marscf.studies.weights import make_trained_like, smooth_images
+
+COLUMNS = [
+    *("system", "image_size", "channels", "levels", "sequential_steps"),
+    *("batch_size", "repeat", "milliseconds", "device"),
+]
+ANY_WEIGHTS = "fresh: the time does not depend on them"
+LEAST_REPEATS = 2
+TOO_SLOW = 10  # a point is left out where one call would take more than so many budgets
+
+
+@dataclass(frozen=True)
+class Point:
+    """One model to time; `model` is a config that `marscf.models.build` takes."""
+
+    system: str
+    image_size: int
+    channels: int
+    levels: int  # 0 for a system that has none
+    batch_size: int
+    model: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What was measured at a point; each of `milliseconds` is one draw of a whole batch."""
+
+    sequential_steps: int
+    milliseconds: list[float]
+    weights: str  # in words
+    weights_sha256: str | None = None  # of the trained run's file, where one was used
+
+    @property
+    def median_seconds(self) -> float:
+        """The median over repeats."""
+        return statistics.median(self.milliseconds) / 1000
+
+
+def plan(config: Config, scale: str, systems: list[str] | None = None) -> dict[str, list[Point]]:
+    """Return the points of the sweep by system, small sides first; `systems` None is all but the excluded.
+
+    Options and grey levels are those for `studies.sampling_speed.dataset`. Raises `ConfigError` for
+    unknown names.
+    """
+    the_scale = config.scale(scale)
+    settings = the_scale.studies.sampling_speed
+    names = systems or [name for name in config.systems if name not in settings.exclude]
+    points: dict[str, list[Point]] = {}
+    for name in names:
+        resolved = resolve(config, scale, _dataset(config, scale), name, the_scale.seeds[0])
+        points[name] = [_point(resolved, settings, side) for side in sorted(set(settings.sides))]
+    return points
+
+
+def _dataset(config: Config, scale: str) -> str:
+    the_scale = config.scale(scale)
+    return the_scale.studies.sampling_speed.dataset or the_scale.datasets[0]
+
+
+def _point(resolved: dict[str, Any], settings: SamplingSpeed, side: int) -> Point:
+    options, data = dict(resolved["options"]), resolved["data"]
+    if "levels" in options:
+        options["levels"] = levels_at(side, data["shape"][1], options["levels"])
+    shape = [settings.channels, side, side]
+    model = {
+        "model": resolved["model"],
+        "options": options,
+        "data": {"shape": shape, "grey_levels": data["grey_levels"]},
+    }
+    levels = options.get("levels", 0)
+    return Point(resolved["system"], side, settings.channels, levels, settings.batch_size, model)
+
+
+def measure(
+    point: Point, settings: SamplingSpeed, device: torch.device, trained: Path | None = None
+) -> Timing:
+    """Build a point's model and time `sample(batch_size)` on the device.
+
+    The first call warms up and counts the steps, and is not timed. Each timed call waits for the device
+    before and after. Repeats end when `settings.budget_seconds` are spent, but not before the second.
+    `trained` is the weights file of a run of this system, used where the time depends on weights.
+    """
+    torch.manual_seed(0)
+    model = build(point.model).to(device)
+    weights, sha256 = ANY_WEIGHTS, None
+    if model.sampling_depends_on_weights:
+        weights = f"{model.sampling_depends_on_weights}; {make_trained_like(model, trained)}"
+        sha256 = sha256_file(trained) if trained else None
+    model.initialise(smooth_images(point.batch_size, model.shape, model.grey_levels, device))
+    model.eval()
+    generator = torch.Generator(device).manual_seed(0)
+    with counted() as steps:
+        model.sample(point.batch_size, generator=generator)
+    synchronise(device)
+    milliseconds: list[float] = []
+    budget = 1000 * (settings.budget_seconds or math.inf)
+    while len(milliseconds) < settings.repeats:
+        if len(milliseconds) >= LEAST_REPEATS and sum(milliseconds) >= budget:
+            break
+        start = time.perf_counter()
+        model.sample(point.batch_size, generator=generator)
+        synchronise(device)
+        milliseconds.append(round(1000 * (time.perf_counter() - start), 4))
+    return Timing(steps.total, milliseconds, weights, sha256)
+
+
+def predicted_seconds(side: int, known: dict[int, float]) -> float:
+    """Extrapolate the seconds of one call from those at smaller sides, `{side: seconds}`.
+
+    By the power law through the last two; from one alone in proportion to the pixels; 0 from none.
+    """
+    if not known:
+        return 0.0
+    *earlier, last = sorted(known)
+    exponent = 2.0
+    if earlier:
+        exponent = math.log(known[last] / known[earlier[-1]]) / math.log(last / earlier[-1])
+    return known[last] * (side / last) ** exponent
+
+
+def sweep(
+    scale: str, systems: list[str] | None = None, device: str = "auto", out: Path | None = None
+) -> Path:
+    """Measure a scale's points and write `out`, by default `reports/<scale>/sampling_speed.csv`.
+
+    The JSON beside it is the record: machine, settings, every point with its weights, and what was left out
+    and why. It is saved after each point, so that a call that was interrupted, or one for more systems, goes
+    on from there.
+    """
+    config = load_config()
+    settings = config.scale(scale).studies.sampling_speed
+    where = choose_device(device)
+    points = plan(config, scale, systems)
+    out = Path(out or f"reports/{scale}/sampling_speed.csv")
+    record = Record(out.with_suffix(".json"), scale, settings, machine(where))
+    rows: list[list[Any]] = []
+    with tqdm(total=sum(map(len, points.values())), desc="sampling speed", unit="point") as bar:
+        for system, its_points in points.items():
+            run = runs.Run(scale, _dataset(config, scale), system, config.scale(scale).seeds[0])
+            trained = run.path / WEIGHTS if (run.path / WEIGHTS).is_file() else None
+            known: dict[int, float] = {}
+            for point in its_points:
+                bar.set_postfix_str(f"{system} {point.image_size}×{point.image_size}")
+                timing = record.get(point, trained)
+                reason = None if timing else _too_slow(point, known, settings.budget_seconds)
+                if timing is None and reason is None:
+                    try:
+                        timing = measure(point, settings, where, trained)
+                        record.put(point, timing)
+                    except torch.OutOfMemoryError:
+                        reason = f"a batch of {point.batch_size} does not fit in the device's memory"
+                if timing is None:
+                    record.skip(point, reason)
+                else:
+                    known[point.image_size] = timing.median_seconds
+                    rows += _rows(point, timing, describe(where))
+                bar.update()
+    with replacing(out) as temporary, open(temporary, "w", newline="") as stream:
+        csv.writer(stream).writerows([COLUMNS, *rows])
+    return out
+
+
+def _too_slow(point: Point, known: dict[int, float], budget: float | None) -> str | None:
+    predicted = predicted_seconds(point.image_size, known)
+    if budget is None or predicted <= TOO_SLOW * budget:
+        return None
+    return f"one call would take about {predicted:.3g} s, over {TOO_SLOW} times the budget of {budget:g} s"
+
+
+def _rows(point: Point, timing: Timing, device: str) -> list[list[Any]]:
+    head = [point.system, point.image_size, point.channels, point.levels]
+    head += [timing.sequential_steps, point.batch_size]
+    return [[*head, repeat, value, device] for repeat, value in enumerate(timing.milliseconds)]
+
+
+class Record:
+    """The JSON beside the CSV; a point is found again by the hash of all that its time depends on."""
+
+    def __init__(self, path: Path, scale: str, settings: SamplingSpeed, on: dict[str, Any]):
+        self.path = path
+        self.head = {"scale": scale, "machine": on, "settings": settings.model_dump()}
+        self.limits = [settings.repeats, settings.budget_seconds]
+        self.points: dict[str, dict[str, Any]] = {}
+        self.skipped: list[dict[str, Any]] = []
+        if path.is_file():
+            try:
+                self.points = {kept["identity"]: kept for kept in read_json(path)["points"]}
+            except (MarscfError, KeyError, TypeError):
+                print(f"{path} is damaged: measuring afresh", file=sys.stderr)
+
+    def _identity(self, point: Point) -> str:
+        return digest([asdict(point), self.limits, self.head["machine"]])[:16]
+
+    def get(self, point: Point, trained: Path | None) -> Timing | None:
+        """Return what was measured before, unless it was with weights that are no longer the run's."""
+        kept = self.points.get(self._identity(point))
+        if kept is None:
+            return None
+        timing = Timing(**{name: kept[name] for name in Timing.__dataclass_fields__})
+        stale = timing.weights != ANY_WEIGHTS and timing.weights_sha256 != (trained and sha256_file(trained))
+        return None if stale else timing
+
+    def put(self, point: Point, timing: Timing) -> None:
+        """Keep a point's timing, on disk."""
+        identity = self._identity(point)
+        names = {name: value for name, value in asdict(point).items() if name != "model"}
+        self.points[identity] = {"identity": identity, **names, **asdict(timing)}
+        self._write()
+
+    def skip(self, point: Point, reason: str) -> None:
+        """Say, on stderr and on disk, why a point is left out."""
+        side = point.image_size
+        tqdm.write(f"{point.system} at {side}×{side} is left out: {reason}", file=sys.stderr)
+        self.skipped.append({"system": point.system, "image_size": side, "reason": reason})
+        self._write()
+
+    def _write(self) -> None:
+        write_json(self.path, {**self.head, "skipped": self.skipped, "points": list(self.points.values())})
