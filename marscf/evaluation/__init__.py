@@ -1,0 +1,1 @@
+"""Measurement: likelihood, samples, and their fidelity to real images."""

@@ -1,0 +1,150 @@
+"""Bits per dimension on the test images.
+
+For dequantised models each image is scored with R seeded draws of the noise, and their mean estimates the
+lower bound; the log-mean-exp over k draws estimates the tighter importance-weighted bound
+`log (1/k) Σ p(x, u_i)/q(u_i | x)` (Burda et al., arXiv 1509.00519). The noise of an image depends on the seed
+and on the image's index alone, so the batch size changes nothing but the rounding.
+"""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from marscf.errors import EvaluationError
+from marscf.evaluation.measurements import measurement
+from marscf.evaluation.sampling import seeded
+from marscf.files import seed_from
+
+if TYPE_CHECKING:
+    from marscf.models.base import DensityModel
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Per-image log-likelihoods in nats, float64.
+
+    `bound (N,)` is the mean over the draws, `importance_weighted (N,)` their log-mean-exp (None where it was
+    not asked for, or the model takes no noise), `draws` and `importance_samples` how many were taken: 0 where
+    the model takes no noise and was scored once.
+    """
+
+    bound: np.ndarray
+    importance_weighted: np.ndarray | None
+    draws: int
+    importance_samples: int
+
+
+def evaluate_likelihood(
+    model: "DensityModel",
+    images: np.ndarray,
+    *,
+    draws: int = 4,
+    importance_samples: int = 0,
+    batch_size: int = 250,
+    seed: int = 0,
+    progress: bool = False,
+) -> Likelihood:
+    """Score every image of `uint8 (N,C,H,W)`, in float32 with TF32 off, none dropped.
+
+    A model whose `draw_noise` gives None is scored once. Raises `EvaluationError` where there are no images,
+    and naming the first image whose log-likelihood is not finite.
+    """
+    count = len(images)
+    if count == 0:
+        raise EvaluationError("no test images to score")
+    model = model.float().eval()
+    random = model.draw_noise(1, torch.Generator().manual_seed(0)) is not None
+    draws, importance_samples = (draws, importance_samples) if random else (0, 0)
+    passes = max(draws, importance_samples, 1)
+    nats = np.empty((count, passes), dtype=np.float64)
+    dims = math.prod(model.shape)
+    bar = tqdm(total=count * passes, unit="image", desc="likelihood", disable=not progress, smoothing=0)
+    with torch.inference_mode(), full_precision(), bar:
+        for start in range(0, count, batch_size):
+            stop = min(start + batch_size, count)
+            x = torch.from_numpy(np.array(images[start:stop])).to(model.device)
+            generators = [
+                torch.Generator().manual_seed(seed_from("noise", seed, index)) for index in range(start, stop)
+            ]
+            for draw in range(passes):
+                noise = torch.cat([model.draw_noise(1, g) for g in generators]) if random else None
+                # What a model draws beside its noise (a stochastic log-determinant) is seeded a batch.
+                with seeded("likelihood", seed, start, draw):
+                    nats[start:stop, draw] = model.log_prob(x, noise).double().cpu().numpy()
+                bar.update(stop - start)
+            refuse_non_finite(nats[start:stop], start)
+            bits = -nats[:stop, : max(draws, 1)].mean() / (dims * math.log(2))
+            bar.set_postfix_str(f"{bits:.4f} bits/dim")
+    importance_weighted = None
+    if importance_samples:
+        chosen = nats[:, :importance_samples]
+        peak = chosen.max(axis=1)
+        importance_weighted = peak + np.log(np.exp(chosen - peak[:, None]).mean(axis=1))
+    return Likelihood(nats[:, : max(draws, 1)].mean(axis=1), importance_weighted, draws, importance_samples)
+
+
+def refuse_non_finite(nats: np.ndarray, start: int) -> None:
+    """Raise `EvaluationError` for the first non-finite entry of `nats (B,draws)`, image `start` first."""
+    bad = np.argwhere(~np.isfinite(nats))
+    if len(bad):
+        index, draw = bad[0]
+        raise EvaluationError(
+            f"test image {start + index}: log-likelihood is {nats[index, draw]} in draw {draw}; "
+            "the weights are unusable there: train longer or with a lower learning rate"
+        )
+
+
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """Switch TF32 off inside the block."""
+    matmul, convolution = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, convolution.allow_tf32
+    matmul.allow_tf32 = convolution.allow_tf32 = False
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, convolution.allow_tf32 = before
+
+
+def likelihood_measurements(
+    result: Likelihood, model: "DensityModel", *, dims: int, available: int, seed: int = 0
+) -> list[dict[str, Any]]:
+    """Return `bits_per_dim`, `nats_per_image`, `bits_per_dim_iw` (where asked for) and `parameters`.
+
+    `dims` is what bits/dim divides by; `available` how many test images the dataset has.
+    """
+    count = len(result.bound)
+    which = (
+        "test images, dims {}, no image dropped"
+        if count == available
+        else f"of {available} test images, dims {{}}"
+    )
+    ending = f"{count} {which.format(dims)}, float32"
+    protocol, weighted = f"{model.likelihood}, {ending}", ""
+    if result.draws:
+        noise = f"{ending}, noise seed {seed}"
+        protocol = f"{model.likelihood}, {result.draws} draw{'s' * (result.draws > 1)}, {noise}"
+        weighted = f"{model.likelihood}, importance-weighted over {result.importance_samples} draws, {noise}"
+    scale = -1 / (dims * math.log(2))
+    entries = [
+        measurement("bits_per_dim", *mean_and_error(result.bound * scale), count, protocol),
+        measurement("nats_per_image", *mean_and_error(-result.bound), count, protocol),
+    ]
+    if result.importance_weighted is not None:
+        value = mean_and_error(result.importance_weighted * scale)
+        entries.append(measurement("bits_per_dim_iw", *value, count, weighted))
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    entries.append(measurement("parameters", parameters, None, 1, "trainable numbers"))
+    return entries
+
+
+def mean_and_error(values: np.ndarray) -> tuple[float, float | None]:
+    """Return the mean and its standard error (None for a single value)."""
+    error = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
+    return float(values.mean()), error

@@ -1,0 +1,76 @@
+"""Images drawn from a model, in chunks whose randomness is a pure function of (seed, chunk index)."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from marscf.errors import EvaluationError
+from marscf.files import seed_from
+
+if TYPE_CHECKING:
+    from marscf.models.base import DensityModel
+
+
+@contextlib.contextmanager
+def seeded(*names: object) -> Iterator[torch.Generator]:
+    """Yield a CPU generator seeded by `names`; torch's global state is seeded too, and put back after."""
+    seed = seed_from(*names)
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=list(devices)):
+        torch.manual_seed(seed)
+        yield torch.Generator().manual_seed(seed)
+
+
+def sample_chunk(
+    model: "DensityModel", count: int, seed: int, chunk: int, temperature: float = 1.0
+) -> np.ndarray:
+    """Draw the `count` images, `uint8 (count,C,H,W)`, of one chunk: the same whenever they are asked for.
+
+    Raises `EvaluationError` where the model returns anything but so many images within its grey levels.
+    """
+    with seeded("samples", seed, chunk) as generator, torch.inference_mode():
+        images = model.sample(count, temperature=temperature, generator=generator)
+    expected = (count, *model.shape)
+    if images.dtype != torch.uint8 or tuple(images.shape) != expected:
+        raise EvaluationError(f"sample() gave {images.dtype} {tuple(images.shape)}, not uint8 {expected}")
+    images = images.cpu().numpy()
+    if images.max(initial=0) >= model.grey_levels:
+        raise EvaluationError(
+            f"sample() gave grey level {images.max()}, the data has 0 to {model.grey_levels - 1}"
+        )
+    return images
+
+
+def chunk_sizes(count: int, batch_size: int) -> list[int]:
+    """Split `count` images into chunks of `batch_size`; the last may be smaller."""
+    return [min(batch_size, count - start) for start in range(0, count, batch_size)]
+
+
+def stretch(images: np.ndarray, grey_levels: int) -> np.ndarray:
+    """Map grey levels `0 … grey_levels-1` to `0 … 255`, rounded to the nearest, as `uint8`."""
+    if grey_levels == 256:
+        return images
+    table = np.round(np.arange(256).clip(max=grey_levels - 1) * (255 / (grey_levels - 1))).astype(np.uint8)
+    return table[images]
+
+
+def grid(images: np.ndarray, columns: int | None = None, gap: int = 1, smallest: int = 32) -> np.ndarray:
+    """Lay `uint8 (n,C,H,W)` images with C = 1 or 3 out as one picture `(height, width, C)`, row by row.
+
+    Images with sides below `smallest` pixels are enlarged by a whole factor (nearest neighbour), so that
+    their pixels stay visible as pixels; `gap` white pixels stand between images.
+    """
+    count, channels, height, width = images.shape
+    factor = max(1, -(-smallest // max(height, width)))
+    images = images.repeat(factor, axis=2).repeat(factor, axis=3)
+    height, width = height * factor, width * factor
+    columns = min(count, columns or int(np.ceil(np.sqrt(count))))
+    rows = -(-count // columns)
+    picture = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 255, np.uint8)
+    for index, image in enumerate(images):
+        top, left = (index // columns) * (height + gap), (index % columns) * (width + gap)
+        picture[top : top + height, left : left + width] = image.transpose(1, 2, 0)
+    return picture

@@ -1,0 +1,113 @@
+"""A tiny density model with a known density, and a run of it in a temporary working directory."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from marscf.models.base import FlowModel
+
+SHAPE = (1, 8, 8)
+LEVELS = 17
+
+
+class GaussianFlow(FlowModel):
+    """Independent Gaussians, one a sub-pixel: the affine flow y = mean + exp(log_scale)·z."""
+
+    def __init__(self, shape, grey_levels, *, mean: float = 0.0, log_scale: float = -1.0):
+        super().__init__(shape, grey_levels)
+        self.mean = torch.nn.Parameter(torch.full(shape, mean))
+        self.log_scale = torch.nn.Parameter(torch.full(shape, log_scale))
+
+    @property
+    def latent_shapes(self):
+        return [self.shape]
+
+    def encode_continuous(self, y):
+        return [(y - self.mean) * torch.exp(-self.log_scale)], -self.log_scale.sum().expand(len(y))
+
+    def decode(self, latents):
+        return self.mean + latents[0] * torch.exp(self.log_scale)
+
+    def latents_from(self, eps):
+        return eps
+
+    def latent_log_prob(self, latents):
+        return (-0.5 * latents[0] ** 2 - 0.5 * math.log(2 * math.pi)).sum((1, 2, 3))
+
+    def log_density(self, y):
+        latents, log_det = self.encode_continuous(y)
+        return self.latent_log_prob(latents) + log_det
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """Real digits, uint8 (1797,1,8,8) with 17 grey levels, and their classes."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    return bunch.images.astype(np.uint8)[:, None], bunch.target.astype(np.uint8)
+
+
+@pytest.fixture
+def model(digits):
+    """A Gaussian fitted to the digits."""
+    images = torch.from_numpy(digits[0]).float()
+    model = GaussianFlow(SHAPE, LEVELS)
+    y = (images + 0.5) / LEVELS - 0.5
+    with torch.no_grad():
+        model.mean.copy_(y.mean(0))
+        model.log_scale.copy_(torch.log(y.std(0) + 0.05))
+    return model.eval()
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch, digits, model):
+    """A working directory with a prepared `digits` (labelled) and one run; returns the run's path."""
+    from marscf import models
+    from marscf.data import arrays
+    from marscf.files import sha256_file
+
+    monkeypatch.chdir(tmp_path)
+    images, labels = digits
+    folder = Path("data/datasets/digits")
+    folder.mkdir(parents=True)
+    splits = {}
+    for name, rows in {"train": slice(0, 1257), "val": slice(1257, 1437), "test": slice(1437, None)}.items():
+        np.save(folder / f"{name}.npy", images[rows])
+        np.save(folder / f"{name}_labels.npy", labels[rows])
+        file, label_file = f"{name}.npy", f"{name}_labels.npy"
+        splits[name] = {
+            "file": file,
+            "count": len(images[rows]),
+            "sha256": sha256_file(folder / file),
+            "digest": "",
+            "labels": {"file": label_file, "sha256": sha256_file(folder / label_file)},
+        }
+    manifest = {
+        "name": "digits",
+        "shape": list(SHAPE),
+        "grey_levels": LEVELS,
+        "release": None,
+        "splits": splits,
+    }
+    manifest["digest"] = arrays.dataset_digest(manifest)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    run = Path("data/runs/trial/digits/gaussian/seed0")
+    run.mkdir(parents=True)
+    config = {
+        "scale": "trial",
+        "dataset": "digits",
+        "system": "gaussian",
+        "seed": 0,
+        "model": "tests.evaluation.conftest.GaussianFlow",
+        "options": {},
+        "data": {"shape": list(SHAPE), "grey_levels": LEVELS, "dims": 64, "augment": "none"},
+    }
+    (run / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr(models, "build", lambda config: GaussianFlow(SHAPE, LEVELS, **config["options"]))
+    models.save(model, config, run / models.WEIGHTS)
+    return run

@@ -1,0 +1,136 @@
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from marscf.cli import main
+from marscf.errors import EvaluationError
+from marscf.evaluation.likelihood import evaluate_likelihood, likelihood_measurements
+from marscf.models.base import DensityModel
+
+
+class Coin(DensityModel):
+    """An exact density: every grey level equally likely."""
+
+    def __init__(self, shape, grey_levels):
+        super().__init__(shape, grey_levels)
+        self.dummy = torch.nn.Parameter(torch.zeros(()))
+
+    def log_prob(self, x, noise=None):
+        return torch.full((len(x),), -self.dims * math.log(self.grey_levels))
+
+
+def test_exact_model_is_scored_once_and_gives_log2_of_the_levels(digits):
+    images = digits[0][:7]
+    model = Coin((1, 8, 8), 17)
+    result = evaluate_likelihood(model, images, draws=8, importance_samples=16, batch_size=3)
+    entries = likelihood_measurements(result, model, dims=64, available=7)
+    assert [entry["metric"] for entry in entries] == ["bits_per_dim", "nats_per_image", "parameters"]
+    assert entries[0]["value"] == pytest.approx(math.log2(17), rel=1e-6)
+    assert entries[0]["stderr"] == pytest.approx(0, abs=1e-12)
+    assert entries[0]["protocol"] == "exact, 7 test images, dims 64, no image dropped, float32"
+    assert entries[2]["value"] == 1
+
+
+def test_every_image_counts_whatever_the_batch_size(model, digits):
+    images = digits[0][:23]
+    results = [
+        evaluate_likelihood(model, images, draws=3, importance_samples=5, batch_size=size)
+        for size in (1, 7, 23, 100)
+    ]
+    for result in results[1:]:
+        np.testing.assert_allclose(result.bound, results[0].bound, rtol=1e-5)
+        np.testing.assert_allclose(result.importance_weighted, results[0].importance_weighted, rtol=1e-5)
+    assert len(results[0].bound) == 23
+    again = evaluate_likelihood(model, images, draws=3, importance_samples=5, batch_size=7)
+    np.testing.assert_array_equal(again.bound, results[1].bound)
+    other = evaluate_likelihood(model, images, draws=3, batch_size=7, seed=1)
+    assert not np.array_equal(other.bound, results[1].bound)
+
+
+def test_an_image_keeps_its_noise_when_others_join(model, digits):
+    few, many = (evaluate_likelihood(model, digits[0][:n], draws=2, batch_size=4) for n in (5, 9))
+    np.testing.assert_allclose(many.bound[:5], few.bound, rtol=1e-5)
+
+
+def test_bound_and_importance_weighted_bound_against_the_exact_mass(model, digits):
+    """With u uniform, E p(y) is the mass of the Gaussian in each grey level's bin: known in closed form."""
+    images = digits[0][:40]
+    mean, scale = model.mean.detach().double(), model.log_scale.detach().double().exp()
+    normal = torch.distributions.Normal(mean, scale)
+    edge = torch.from_numpy(images).double() / 17 - 0.5
+    mass = (normal.cdf(edge + 1 / 17) - normal.cdf(edge)).log().sum((1, 2, 3)).numpy()
+    result = evaluate_likelihood(model, images, draws=512, importance_samples=512)
+    assert np.all(result.bound < result.importance_weighted)
+    loose, tight = (mass - result.bound).mean(), (mass - result.importance_weighted).mean()
+    assert loose > 0.02
+    assert abs(tight) < 0.2 * loose
+
+
+def test_float64_weights_are_measured_in_float32(model, digits):
+    result = evaluate_likelihood(model.double(), digits[0][:2], draws=1)
+    assert next(model.parameters()).dtype == torch.float32
+    assert result.bound.dtype == np.float64
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_a_value_that_is_not_finite_names_its_image(model, digits, value):
+    score = model.log_prob
+
+    def broken(x, noise=None):
+        nats = score(x, noise)
+        nats[(x == 16).flatten(1).sum(1) == 9] = value
+        return nats
+
+    model.log_prob = broken
+    images = digits[0][:60]
+    index = int(np.argmax((images == 16).reshape(60, -1).sum(1) == 9))
+    assert index > 0
+    with pytest.raises(EvaluationError, match=f"test image {index}: .* {value}"):
+        evaluate_likelihood(model, images, draws=2, batch_size=8)
+
+
+def test_no_images_is_an_error(model, digits):
+    with pytest.raises(EvaluationError, match="no test images"):
+        evaluate_likelihood(model, digits[0][:0])
+
+
+def test_command_writes_the_file_and_the_same_file_again(workplace, capsys):
+    arguments = ["evaluate", "likelihood", str(workplace), "--device", "cpu", "--draws", "2"]
+    assert main([*arguments, "--importance-samples", "4"]) == 0
+    first = (workplace / "likelihood.json").read_bytes()
+    written = json.loads(first)
+    assert written["run"] == {"scale": "trial", "dataset": "digits", "system": "gaussian", "seed": 0}
+    found = {entry["metric"]: entry for entry in written["measurements"]}
+    assert set(found) == {"bits_per_dim", "bits_per_dim_iw", "nats_per_image", "parameters"}
+    bits, nats = found["bits_per_dim"], found["nats_per_image"]
+    assert bits["n"] == 360
+    assert bits["value"] == pytest.approx(nats["value"] / (64 * math.log(2)), rel=1e-12)
+    assert bits["stderr"] == pytest.approx(nats["stderr"] / (64 * math.log(2)), rel=1e-12)
+    assert found["bits_per_dim_iw"]["value"] < bits["value"]
+    assert found["parameters"]["value"] == 128
+    assert bits["protocol"].startswith(
+        "lower bound, uniform dequantisation, 2 draws, 360 test images, dims 64, no image dropped"
+    )
+    assert main([*arguments, "--importance-samples", "4"]) == 0
+    assert (workplace / "likelihood.json").read_bytes() == first
+    assert "bits_per_dim" in capsys.readouterr().out
+
+
+def test_a_part_of_the_test_images_is_said(workplace):
+    assert main(["evaluate", "likelihood", str(workplace), "--images", "10", "--device", "cpu"]) == 0
+    entry = json.loads((workplace / "likelihood.json").read_text())["measurements"][0]
+    assert "10 of 360 test images" in entry["protocol"]
+    assert entry["n"] == 10
+
+
+def test_bad_input_ends_in_one_line(workplace, capsys):
+    assert main(["evaluate", "likelihood", str(workplace), "--images", "361"]) == 2
+    assert main(["evaluate", "likelihood", "nowhere"]) == 2
+    assert main(["evaluate", "likelihood", "data/runs/trial/digits/gaussian/seed1"]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 3
+    assert "361" in lines[0]
+    assert not (workplace / "likelihood.json").exists()
