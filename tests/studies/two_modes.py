@@ -1,6 +1,7 @@
 """A flow whose density is known: the identity, with a prior of two normal modes."""
 
 import math
+import time
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,15 @@ DARK, BRIGHT = -0.3, 0.3  # both modes: the image that is so everywhere
 class TwoModes(FlowModel):
     """`p(y) = ½ N(y; DARK, σ²) + ½ N(y; BRIGHT, σ²)`, isotropic; z = y, one latent."""
 
-    def __init__(self, shape, grey_levels, *, levels: PositiveInt = 1, deviation: PositiveFloat = 0.1):
+    def __init__(
+        self,
+        shape,
+        grey_levels,
+        *,
+        levels: PositiveInt = 1,
+        deviation: PositiveFloat = 0.1,
+        delay: float = 0.0,
+    ):
         super().__init__(shape, grey_levels)
         check_levels(self.shape, levels)
         self.deviation = deviation
@@ -45,3 +54,25 @@ class TwoModes(FlowModel):
     def log_density(self, y: Tensor) -> Tensor:
         latents, log_det = self.encode_continuous(y)
         return self.latent_log_prob(latents) + log_det
+
+
+class Iterative(TwoModes):
+    """The same, as if its inverse were iterative."""
+
+    sampling_depends_on_weights = "as many iterations as the weights make it"
+
+    def __init__(self, shape, grey_levels, *, levels: PositiveInt = 1):
+        super().__init__(shape, grey_levels, levels=levels)
+        self.deep = nn.Parameter(torch.zeros(levels, 3))
+
+
+class Slow(TwoModes):
+    """The same, but each draw takes `delay` seconds at 8×8 and 16 times longer at twice the side."""
+
+    def __init__(self, shape, grey_levels, *, delay: PositiveFloat = 0.002):
+        super().__init__(shape, grey_levels)
+        self.delay = delay * (self.shape[1] / 8) ** 4
+
+    def latents_from(self, eps):
+        time.sleep(self.delay)
+        return super().latents_from(eps)
