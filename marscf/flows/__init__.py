@@ -1,0 +1,1 @@
+"""Bijections: one a file, all tested by one loop (tests/flows)."""

@@ -1,0 +1,1 @@
+"""Networks inside layers: they know nothing of densities."""

@@ -1,0 +1,1 @@
+"""What a latent is drawn from, given its context."""

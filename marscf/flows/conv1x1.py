@@ -1,0 +1,80 @@
+"""Invertible 1×1 convolution: a learned mixing of the channels."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from marscf.flows.bijection import Bijection
+from marscf.nets.cached import Cached
+from marscf.nets.precision import exact
+
+
+class InvertibleConv1x1(Bijection):
+    """`z = W x` at every pixel, `W = P L (U + diag(s))` (Kingma and Dhariwal, arXiv 1807.03039, section 3.2).
+
+    P is a fixed permutation, L unit lower and U strictly upper triangular (only those parts of `lower` and
+    `upper` count), `s = sign_s exp(log_s)`. Starts as a random rotation.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        rotation = torch.linalg.qr(torch.randn(channels, channels, dtype=torch.float64))[0]
+        permutation, lower, upper = torch.linalg.lu(rotation)
+        diagonal = upper.diagonal()
+        kind = torch.get_default_dtype()
+        self.lower = nn.Parameter(lower.tril(-1).to(kind))
+        self.upper = nn.Parameter(upper.triu(1).to(kind))
+        self.log_s = nn.Parameter(diagonal.abs().log().to(kind))
+        self.register_buffer("sign_s", diagonal.sign().to(kind))
+        self.register_buffer("permutation", permutation.to(kind))
+        self._weight = Cached()
+        self._inverse = Cached()
+
+    @property
+    def sources(self) -> list[Tensor]:
+        """The tensors that the weight is made of."""
+        return [self.lower, self.upper, self.log_s, self.sign_s, self.permutation]
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """Return L and U + diag(s), `(C,C)` each."""
+        identity = torch.eye(len(self.log_s), dtype=self.lower.dtype, device=self.lower.device)
+        upper = self.upper.triu(1) + torch.diag(self.sign_s * torch.exp(self.log_s))
+        return self.lower.tril(-1) + identity, upper
+
+    def weight(self) -> Tensor:
+        """Return W, `(C,C)`."""
+
+        def product() -> Tensor:
+            lower, upper = self.factors()
+            return self.permutation @ (lower @ upper)
+
+        return self._weight.get(self.sources, product)
+
+    def inverse_weight(self) -> Tensor:
+        """Return W⁻¹, `(C,C)`, from two triangular solves in double precision."""
+
+        def solve() -> Tensor:
+            lower, upper = (factor.double() for factor in self.factors())
+            x = torch.linalg.solve_triangular(
+                lower, self.permutation.T.double(), upper=False, unitriangular=True
+            )
+            return torch.linalg.solve_triangular(upper, x, upper=True).to(self.lower.dtype)
+
+        return self._inverse.get(self.sources, solve)
+
+    def train(self, mode: bool = True) -> "InvertibleConv1x1":
+        """See `nn.Module.train`; forgets weights made before."""
+        self._weight.clear()
+        self._inverse.clear()
+        return super().train(mode)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Bijection.forward`; `log_det = H W Σ log_s`."""
+        with exact(x):
+            z = functional.conv2d(x, self.weight()[:, :, None, None])
+            return z, (self.log_s.sum() * (x.shape[2] * x.shape[3])).expand(len(x))
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """See `Bijection.inverse`."""
+        with exact(z):
+            return functional.conv2d(z, self.inverse_weight()[:, :, None, None])

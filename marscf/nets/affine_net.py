@@ -1,0 +1,54 @@
+"""The network of Glow's affine coupling."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from marscf.flows.actnorm import ActNorm
+
+
+class ActNormConv2d(nn.Module):
+    """A convolution without bias, then ActNorm; the two are one convolution once initialised."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int):
+        super().__init__()
+        self.weight = nn.Parameter(0.05 * torch.randn(out_channels, in_channels, kernel_size, kernel_size))
+        self.actnorm = ActNorm(out_channels)
+        self.padding = kernel_size // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `x (B,in,H,W)` to `(B,out,H,W)`."""
+        if self.actnorm.waiting:
+            self.actnorm.initialise(functional.conv2d(x, self.weight, padding=self.padding))
+        scale = torch.exp(self.actnorm.log_scale)
+        bias = (self.actnorm.bias * scale).flatten()
+        return functional.conv2d(x, self.weight * scale.unsqueeze(1), bias, padding=self.padding)
+
+
+class ZeroConv2d(nn.Module):
+    """A 3×3 convolution that starts at zero, its output scaled by `exp(3 log_scale)` a channel (Glow)."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(out_channels, in_channels, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.log_scale = nn.Parameter(torch.zeros(out_channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `x (B,in,H,W)` to `(B,out,H,W)`."""
+        scale = torch.exp(3 * self.log_scale)
+        return functional.conv2d(x, self.weight * scale.unsqueeze(1), self.bias * scale.flatten(), padding=1)
+
+
+class AffineNet(nn.Module):
+    """conv3×3, ActNorm, ReLU, conv1×1, ActNorm, ReLU, zero-initialised conv3×3."""
+
+    def __init__(self, in_channels: int, channels: int, out_channels: int):
+        super().__init__()
+        self.first = ActNormConv2d(in_channels, channels, 3)
+        self.second = ActNormConv2d(channels, channels, 1)
+        self.last = ZeroConv2d(channels, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `x (B,in,H,W)` to `(B,out,H,W)`."""
+        return self.last(functional.relu(self.second(functional.relu(self.first(x)))))

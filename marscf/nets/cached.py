@@ -1,0 +1,42 @@
+"""Values derived from parameters (folded weights, inverses), computed once per parameter set."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Cached:
+    """Keeps what `compute()` returned for as long as its source tensors are the same and unchanged.
+
+    Nothing is kept where a gradient must flow through the value, or while it is being compiled. Changes
+    made behind autograd's back (`tensor.data.copy_`) go unseen until `clear()`.
+    """
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the value."""
+        self._key: Any = None
+        self._value: Any = None
+
+    def get(self, sources: list[Tensor], compute: Callable[[], Any]) -> Any:
+        """Return `compute()`, from memory where `sources` have not changed since."""
+        if torch.compiler.is_compiling() or any(t.is_inference() for t in sources):
+            return compute()
+        if torch.is_grad_enabled() and any(t.requires_grad for t in sources):
+            return compute()
+        key = tuple((t.data_ptr(), t._version, t.dtype, t.device) for t in sources)
+        if key != self._key:
+            with torch.inference_mode(False), torch.no_grad():
+                self._value = compute()
+            self._key = key
+        return self._value
+
+    def __deepcopy__(self, memo: dict) -> "Cached":
+        return Cached()
+
+    def __getstate__(self) -> dict:
+        return {"_key": None, "_value": None}
