@@ -9,7 +9,7 @@ import importlib
 import sys
 
 from marscf import __version__
-from marscf.errors import MarscfError
+from marscf.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, MarscfError, nearest
 
 COMMANDS = {
     "data": ("marscf.data.command", "download or take from a mirror, verify, decode and split a dataset"),
@@ -24,7 +24,7 @@ COMMANDS = {
     "bench": ("marscf.bench.command", "measure training and sampling throughput against a reference mode"),
 }
 
-EXIT_CODES = "exit codes: 0 done; 1 a check failed; 2 bad input, in one line; 75 interrupted, saved, call again"
+EXIT_CODES = "exit codes: 0 done; 1 a check failed; 2 bad input, in one line; 75 interrupted, call again"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,6 +34,9 @@ def main(argv: list[str] | None = None) -> int:
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="STAGE")
     arguments = sys.argv[1:] if argv is None else argv
     called = next((word for word in arguments if not word.startswith("-")), None)
+    if called is not None and called not in COMMANDS:
+        print(f"marscf: unknown stage {called!r}{nearest(called, COMMANDS)}", file=sys.stderr)
+        return EXIT_USER_ERROR
     for name, (module, help_line) in COMMANDS.items():
         command = subparsers.add_parser(
             name, help=help_line, description=help_line, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -42,15 +45,17 @@ def main(argv: list[str] | None = None) -> int:
         if name == called:  # only the stage that is called is imported
             stage = importlib.import_module(module)
             stage.configure(command)
-            command.set_defaults(run=stage.run)
     args = parser.parse_args(arguments)
     try:
-        return args.run(args) or 0
+        return stage.run(args) or 0
     except MarscfError as error:
         if args.debug:
             raise
         print(f"marscf {args.command}: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print(f"marscf {args.command}: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
     except BrokenPipeError:
         return 1
 

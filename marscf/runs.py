@@ -49,3 +49,19 @@ def run_config(path: str | Path) -> dict[str, Any]:
 
     run = Run.from_path(path)
     return resolve(load_config(), run.scale, run.dataset, run.system, run.seed)
+
+
+def config_hash(config: dict[str, Any]) -> str:
+    """The identity of a run's config: 16 hex digits."""
+    from marscf.files import digest
+
+    return digest(config)[:16]
+
+
+def difference(old: Any, new: Any, place: str = "") -> str:
+    """Name the first place where two configs differ: `training.learning_rate: 0.002, now 0.001`."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            if old.get(key) != new.get(key):
+                return difference(old.get(key), new.get(key), f"{place}.{key}" if place else key)
+    return f"{place}: {old!r}, now {new!r}"

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from marscf.errors import CheckpointError, ConfigError
+from marscf.errors import CheckpointError, ConfigError, nearest
 
 if TYPE_CHECKING:
     from marscf.models.base import DensityModel
@@ -18,17 +18,26 @@ def build(config: dict[str, Any]) -> "DensityModel":
 
     `config["model"]` is `module.Class`, in `marscf.models` or importable from elsewhere.
     """
+    return model_class(config)(
+        tuple(config["data"]["shape"]), config["data"]["grey_levels"], **config["options"]
+    )
+
+
+def model_class(config: dict[str, Any]) -> type["DensityModel"]:
+    """Return the class that `config["model"]` names; raises `ConfigError` where there is none."""
     module_name, _, class_name = config["model"].rpartition(".")
-    try:
-        module = importlib.import_module(f"marscf.models.{module_name}")
-    except ModuleNotFoundError as error:
-        if error.name != f"marscf.models.{module_name}":
-            raise
-        module = importlib.import_module(module_name)
-    model_class = getattr(module, class_name, None)
-    if model_class is None:
-        raise ConfigError(f"model: no class {class_name!r} in {module.__name__}")
-    return model_class(tuple(config["data"]["shape"]), config["data"]["grey_levels"], **config["options"])
+    for name in (f"marscf.models.{module_name}", module_name):
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if not f"{name}.".startswith(f"{error.name}."):
+                raise  # the module is there, and lacks something else
+            continue
+        if hasattr(module, class_name):
+            return getattr(module, class_name)
+        raise ConfigError(f"model: no class {class_name!r} in {name}")
+    known = [path.stem for path in Path(__file__).parent.glob("[a-z]*.py")]
+    raise ConfigError(f"model: no module {module_name!r} in marscf.models{nearest(module_name, known)}")
 
 
 def load(run: str | Path, device: str = "cpu") -> "DensityModel":
@@ -73,5 +82,6 @@ def save(model: "DensityModel", config: dict[str, Any], path: str | Path) -> Non
     from marscf.files import replacing
 
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    content = safetensors.torch.save(tensors, metadata={"config": json.dumps(config, sort_keys=True)})
     with replacing(path) as temporary:
-        safetensors.torch.save_file(tensors, temporary, metadata={"config": json.dumps(config)})
+        temporary.write_bytes(content)

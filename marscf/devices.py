@@ -1,0 +1,31 @@
+"""Which device a stage runs on: the `--device` option."""
+
+from typing import TYPE_CHECKING
+
+from marscf.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+HELP = "auto (a GPU where there is one), cpu, cuda or cuda:N (default: %(default)s)"
+
+
+def choose_device(name: str = "auto", local_rank: int = 0) -> "torch.device":
+    """Return the device called `name`; `auto` and `cuda` take the GPU number `local_rank`.
+
+    Raises `ConfigError` for an unknown name and for a GPU that isn't there.
+    """
+    import torch
+
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        name = "cuda" if gpus else "cpu"
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())):
+        raise ConfigError(f"unknown device {name!r} (known: auto, cpu, cuda, cuda:N)")
+    if kind == "cpu":
+        return torch.device("cpu")
+    number = int(index) if index else local_rank
+    if number >= gpus:
+        raise ConfigError(f"no device {name!r}: torch sees {gpus} CUDA GPUs; use --device cpu or auto")
+    return torch.device("cuda", number)

@@ -1,0 +1,96 @@
+"""Training states on disk: each whole or refused, the two newest kept.
+
+A state is one `torch.save` archive of tensors and plain values, followed by the SHA-256 of all its bytes
+(`torch.load(path, weights_only=True)` reads it as it is). It is written beside its name and renamed.
+"""
+
+import hashlib
+import io
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from marscf.errors import CheckpointError
+from marscf.files import replacing
+from marscf.runs import difference
+
+_PATTERN = "state-*.pt"
+
+
+class Checkpoints:
+    """The states in a run's folder that belong to one config and one dataset."""
+
+    def __init__(self, folder: Path, config: dict[str, Any], data_digest: str, warn: Callable[[str], None]):
+        self.folder = folder
+        self.identity = {"config": config, "data_digest": data_digest}
+        self.warn = warn
+        self._good: list[Path] = []  # known to be whole, oldest first
+
+    def save(self, step: int, state: dict[str, Any]) -> Path:
+        """Write the state after `step` steps, then forget all but it and the good one before it."""
+        path = self.folder / f"state-{step:08d}.pt"
+        buffer = io.BytesIO()
+        torch.save({"step": step, **self.identity, **state}, buffer)
+        content = buffer.getbuffer()
+        with replacing(path) as temporary, open(temporary, "wb") as stream:
+            stream.write(content)
+            stream.write(hashlib.sha256(content).digest())
+            stream.flush()
+            os.fsync(stream.fileno())
+        self._good = [*[p for p in self._good if p != path][-1:], path]
+        for other in self.folder.glob(_PATTERN):
+            if other not in self._good:
+                other.unlink(missing_ok=True)
+        return path
+
+    def newest(self, before: int | None = None) -> dict[str, Any] | None:
+        """Load the newest good state (of fewer than `before` steps), or None; each refusal is one warning."""
+        for path in sorted(self.folder.glob(_PATTERN), reverse=True):
+            try:
+                state = self._read(path)
+            except CheckpointError as error:
+                self.warn(f"{error}; refused")
+                continue
+            if before is None or state["step"] < before:
+                self._good = [path]
+                return state
+        return None
+
+    def discard(self, from_step: int) -> None:
+        """Delete the states of `from_step` steps and more."""
+        for path, step in self._steps():
+            if step >= from_step:
+                path.unlink(missing_ok=True)
+                self._good = [p for p in self._good if p != path]
+
+    def exist(self) -> bool:
+        """Return whether there is any state, good or not."""
+        return any(self.folder.glob(_PATTERN))
+
+    def clean(self) -> None:
+        """Delete what a killed process left half written."""
+        for pattern in (".state-*", ".weights.*", ".finished.*", ".receipt.*", ".log.*"):
+            for path in self.folder.glob(pattern):
+                path.unlink(missing_ok=True)
+
+    def _steps(self) -> Iterator[tuple[Path, int]]:
+        for path in self.folder.glob(_PATTERN):
+            digits = path.stem.removeprefix("state-")
+            if digits.isdecimal():
+                yield path, int(digits)
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        content = memoryview(path.read_bytes())
+        archive, checksum = content[:-32], bytes(content[-32:])
+        if hashlib.sha256(archive).digest() != checksum:
+            raise CheckpointError(f"{path} is cut short or altered (its checksum does not fit)")
+        state = torch.load(io.BytesIO(archive), map_location="cpu", weights_only=True)
+        if state["config"] != self.identity["config"]:
+            changed = difference(state["config"], self.identity["config"])
+            raise CheckpointError(f"{path} belongs to another config ({changed})")
+        if state["data_digest"] != self.identity["data_digest"]:
+            raise CheckpointError(f"{path} was trained on other data than data/datasets holds now")
+        return state

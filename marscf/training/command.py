@@ -1,0 +1,56 @@
+"""`marscf train RUN`: train a run, go on with it, or give a finished one its receipt back."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from marscf import devices
+from marscf.data.arrays import read_manifest
+from marscf.runs import run_config
+from marscf.training import receipt
+from marscf.training.interrupt import Stop, parse_duration
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `marscf train`."""
+    parser.add_argument("run", metavar="RUN", help="data/runs/<scale>/<dataset>/<system>/seed<k>")
+    parser.add_argument("--device", default="auto", help=devices.HELP)
+    parser.add_argument(
+        "--time-limit",
+        metavar="T",
+        help="stop cleanly after so long, with exit code 75: 90s, 9m, 2h, 1h30m (default: none)",
+    )
+    parser.epilog = """examples:
+  marscf train data/runs/quick/digits/marscf-affine/seed0
+  marscf train data/runs/paper/cifar10/glow/seed0 --device cuda:1 --time-limit 11h30m
+  torchrun --nproc-per-node 4 -m marscf train data/runs/paper/cifar10/glow/seed0
+
+It leaves receipt.json, weights.safetensors (the averaged weights that were best on the validation
+images), log.jsonl, tensorboard/ and its state. Called again it goes on where it was, bit for bit;
+on a finished run with the same config and data it only writes the receipt again."""
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train."""
+    limit = None if args.time_limit is None else parse_duration(args.time_limit)
+    with Stop(limit) as stop:
+        train_run(args.run, args.device, stop)
+
+
+def train_run(path: str | Path, device: str = "auto", stop: Stop | None = None) -> dict[str, Any]:
+    """Train a run until it is finished and return its receipt.
+
+    Raises `Interrupted` when stopped (everything is saved), `ConfigError` and `DataError` for bad input,
+    `MarscfError` where the disk is full or training diverges for good.
+    """
+    folder = Path(path)
+    config = json.loads(json.dumps(run_config(folder)))  # as it will be read back from weights and states
+    data_digest = read_manifest(config["dataset"])["digest"]
+    if finished := receipt.restore(folder, config, data_digest):
+        print(f"marscf train: {folder} is finished ({finished['steps']} steps)", file=sys.stderr)
+        return finished
+    from marscf.training.train import train
+
+    return train(folder, config, data_digest, device, stop or Stop())

@@ -1,0 +1,88 @@
+"""All that a training is between two steps: what a saved state holds, and nothing about randomness."""
+
+import copy
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from marscf.models.base import DensityModel
+
+
+@dataclass
+class Record:
+    """The plain numbers of a training."""
+
+    step: int = 0  # steps done, skipped ones among them
+    validated: int = -1  # the step of the last validation
+    best_bits_per_dim: float | None = None
+    best_step: int | None = None
+    skipped: int = 0  # steps with a non-finite loss or gradient
+    skipped_in_a_row: int = 0
+    rollbacks: int = 0
+    learning_rate_factor: float = 1.0
+    log_lines: int = 0
+    seconds: float = 0.0  # all time in the loop, over all processes that went on
+    timed_seconds: float = 0.0  # of training steps alone, without each process's first ones
+    timed_images: int = 0
+    peak_memory_bytes: int = 0
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    def take_story(self, later: "Record") -> "Record":
+        """After a rollback: keep what `later` tells of the run, and halve its learning rate."""
+        for name in ("skipped", "events", "log_lines", "seconds", "timed_seconds", "timed_images"):
+            setattr(self, name, getattr(later, name))
+        self.peak_memory_bytes = max(self.peak_memory_bytes, later.peak_memory_bytes)
+        self.rollbacks = later.rollbacks + 1
+        self.learning_rate_factor = later.learning_rate_factor / 2
+        return self
+
+
+class State:
+    """Model, averaged model, optimiser, best averaged weights and the record."""
+
+    def __init__(self, model: DensityModel):
+        self.model = model
+        self.averaged = copy.deepcopy(model).requires_grad_(False)
+        self.optimizer = torch.optim.Adamax(model.parameters(), lr=0.0)
+        self.best: dict[str, Tensor] | None = None
+        self.record = Record()
+
+    @torch.no_grad()
+    def update(self, learning_rate: float, decay: float) -> None:
+        """Take one optimiser step, and move the averaged weights towards the model's by `1 - decay`."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.step()
+        torch._foreach_lerp_(list(self.averaged.parameters()), list(self.model.parameters()), 1 - decay)
+        for mean, value in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
+            mean.copy_(value)
+
+    def validated(self, bits_per_dim: float) -> None:
+        """Note a validation; keep the averaged weights where they are the best so far."""
+        record = self.record
+        record.validated = record.step
+        best = math.inf if record.best_bits_per_dim is None else record.best_bits_per_dim
+        if bits_per_dim < best:  # never so for NaN
+            record.best_bits_per_dim, record.best_step = bits_per_dim, record.step
+            self.best = {name: t.detach().clone() for name, t in self.averaged.state_dict().items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is saved."""
+        return {
+            "model": self.model.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "best": self.best,
+            "record": asdict(self.record),
+        }
+
+    def load_dict(self, saved: dict[str, Any]) -> None:
+        """Take over what `to_dict` gave."""
+        self.model.load_state_dict(saved["model"])
+        self.averaged.load_state_dict(saved["averaged"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.best = saved["best"]
+        self.record = Record(**saved["record"])

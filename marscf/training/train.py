@@ -1,0 +1,88 @@
+"""From a run's config to its weights: by gradient steps, or in closed form where the model has one."""
+
+import contextlib
+import errno
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from marscf import models
+from marscf.data.arrays import open_split
+from marscf.errors import MarscfError
+from marscf.models.base import DensityModel
+from marscf.training.distributed import Processes, joined
+from marscf.training.finish import finish
+from marscf.training.interrupt import Stop
+from marscf.training.lock import locked
+from marscf.training.loop import Training
+from marscf.training.receipt import peak_memory
+from marscf.training.state import Record
+from marscf.training.validation import Validation
+
+
+def train(folder: Path, config: dict[str, Any], data_digest: str, device: str, stop: Stop) -> dict[str, Any]:
+    """Train a run to its end and return its receipt; see `marscf.training.command.train_run`."""
+    with (
+        joined(device) as processes,
+        locked(folder, processes.first),
+        _deterministic(processes),
+        _room(folder),
+    ):
+        if hasattr(models.model_class(config), "fit"):
+            model, record = _fit(config, processes, stop)
+        else:
+            state = Training(folder, config, data_digest, processes).run(stop)
+            model, record = state.averaged, state.record
+            if state.best is not None:
+                model.load_state_dict(state.best)
+        return finish(folder, config, data_digest, model, record, processes)
+
+
+def _fit(config: dict[str, Any], processes: Processes, stop: Stop) -> tuple[DensityModel, Record]:
+    started = time.monotonic()
+    model = models.build(config)
+    images = open_split(config["dataset"], "train")
+    model.fit(images)
+    model.to(processes.device)
+    seconds = time.monotonic() - started
+    bits_per_dim = Validation(open_split(config["dataset"], "val"), config, processes)(model, stop)
+    return model, Record(
+        best_bits_per_dim=bits_per_dim,
+        best_step=0,
+        seconds=seconds,
+        timed_seconds=seconds,
+        timed_images=len(images),
+        peak_memory_bytes=peak_memory(processes.device),
+    )
+
+
+@contextlib.contextmanager
+def _deterministic(processes: Processes) -> Iterator[None]:
+    """On a CPU, have torch choose deterministic algorithms: there it costs nothing."""
+    before = torch.are_deterministic_algorithms_enabled()
+    warn = torch.is_deterministic_algorithms_warn_only_enabled()
+    fill = torch.utils.deterministic.fill_uninitialized_memory
+    if processes.device.type == "cpu":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warn)
+        torch.utils.deterministic.fill_uninitialized_memory = fill
+
+
+@contextlib.contextmanager
+def _room(folder: Path) -> Iterator[None]:
+    """Say in one line that the disk is full: files are replaced whole, so what was saved still stands."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise MarscfError(
+            f"{folder}: disk full ({error.strerror}); nothing saved is lost: make room and call again"
+        ) from error
