@@ -1,45 +1,15 @@
 """ActNorm: a learned shift and scale a channel, initialised from data."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from marscf.flows.bijection import Bijection
-from marscf.nets.precision import at_least_float32, exact
+from marscf.nets.channel_norm import ChannelNorm
+from marscf.nets.precision import exact
 
 
-class ActNorm(Bijection):
-    """`z = (x + bias) exp(log_scale)` a channel (Kingma and Dhariwal, arXiv 1807.03039, section 3.1).
-
-    The first forward in training mode sets both so that z has mean 0 and variance 1 a channel, once in the
-    life of the weights: `initialised` travels with them.
-    """
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
-        self.log_scale = nn.Parameter(torch.zeros(channels, 1, 1))
-        self.register_buffer("initialised", torch.tensor(False))
-        self._known = False  # that `initialised` is true: spares a wait for the device in each forward
-
-    @property
-    def waiting(self) -> bool:
-        """Whether the next forward is to initialise."""
-        if not self._known and self.training:
-            self._known = bool(self.initialised)
-        return self.training and not self._known
-
-    def _load_from_state_dict(self, *args, **kwargs) -> None:
-        self._known = False
-        super()._load_from_state_dict(*args, **kwargs)
-
-    @torch.no_grad()
-    def initialise(self, x: Tensor) -> None:
-        """Set shift and scale from a batch `x (B,C,H,W)`."""
-        variance, mean = torch.var_mean(at_least_float32(x), dim=(0, 2, 3), correction=0)
-        self.bias.copy_(-mean[:, None, None])
-        self.log_scale.copy_(-torch.log(variance.sqrt() + 1e-6)[:, None, None])
-        self.initialised.fill_(True)
-        self._known = True
+class ActNorm(ChannelNorm, Bijection):
+    """`z = (x + bias) exp(log_scale)` a channel, initialised by the first training batch."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """See `Bijection.forward`; `log_det = H W Σ log_scale`."""

@@ -4,24 +4,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marscf.flows.actnorm import ActNorm
+from marscf.nets.channel_norm import ChannelNorm
 
 
-class ActNormConv2d(nn.Module):
+class NormConv2d(nn.Module):
     """A convolution without bias, then ActNorm; the two are one convolution once initialised."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int):
         super().__init__()
         self.weight = nn.Parameter(0.05 * torch.randn(out_channels, in_channels, kernel_size, kernel_size))
-        self.actnorm = ActNorm(out_channels)
+        self.norm = ChannelNorm(out_channels)
         self.padding = kernel_size // 2
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `x (B,in,H,W)` to `(B,out,H,W)`."""
-        if self.actnorm.waiting:
-            self.actnorm.initialise(functional.conv2d(x, self.weight, padding=self.padding))
-        scale = torch.exp(self.actnorm.log_scale)
-        bias = (self.actnorm.bias * scale).flatten()
+        if self.norm.waiting:
+            self.norm.initialise(functional.conv2d(x, self.weight, padding=self.padding))
+        scale = torch.exp(self.norm.log_scale)
+        bias = (self.norm.bias * scale).flatten()
         return functional.conv2d(x, self.weight * scale.unsqueeze(1), bias, padding=self.padding)
 
 
@@ -45,8 +45,8 @@ class AffineNet(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, out_channels: int):
         super().__init__()
-        self.first = ActNormConv2d(in_channels, channels, 3)
-        self.second = ActNormConv2d(channels, channels, 1)
+        self.first = NormConv2d(in_channels, channels, 3)
+        self.second = NormConv2d(channels, channels, 1)
         self.last = ZeroConv2d(channels, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
