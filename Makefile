@@ -1,0 +1,68 @@
+# The same targets for a person and for continuous integration. `make` alone lists them.
+# A first call makes .venv from the hashed lock (about 6 GB, 3 to 10 minutes); later calls install nothing.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+
+PYTHON ?= $(firstword $(foreach python,python3 python3.13 python3.12 python3.11,$(shell \
+    $(python) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(python))))
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+UV ?= uv
+SCALE ?= $(or $(shell sed -n 's/^scale: *\([a-z0-9-]*\).*/\1/p' config/config.yaml),quick)
+PYTHON_FILES := marscf tests workflow
+SNAKE_FILES := Snakefile workflow/rules
+
+.PHONY: help reproduce check test test-all lint format lock pull clean
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+reproduce: announce $(READY)  ## set up, run everything at the scale of config/config.yaml, write the report
+	@$(BIN)/snakemake --cores all
+	@printf '\nThe report: %s\n' "$(CURDIR)/reports/$(SCALE)/index.html"
+	@cat reports/$(SCALE)/summary.txt
+
+.PHONY: announce
+announce:
+	@printf 'Scale %s: prepare data, train, measure, draw every table and figure into reports/%s/.\n' $(SCALE) $(SCALE)
+	@[ -e $(READY) ] || echo 'First, once: Python packages into $(VENV), about 6 GB, 3 to 10 minutes.'
+	@[ $(SCALE) != quick ] || echo 'At scale quick: about 10 minutes on 2 CPU cores; what is there already is not made again.'
+
+check: $(READY)  ## compare the measurements with the reference; fails where one got worse
+	@$(BIN)/snakemake --cores all check
+
+test: $(READY)  ## the tests, within 15 minutes on 2 cores
+	$(BIN)/python -m pytest -m "not long"
+
+test-all: $(READY)  ## these and the long ones
+	$(BIN)/python -m pytest
+
+lint: $(READY)  ## ruff, snakefmt, snakemake --lint
+	$(BIN)/ruff check $(PYTHON_FILES)
+	$(BIN)/ruff format --check $(PYTHON_FILES)
+	$(BIN)/snakefmt --check $(SNAKE_FILES)
+	$(BIN)/python workflow/lint.py
+
+format: $(READY)  ## what lint asks for, done
+	$(BIN)/ruff check --fix $(PYTHON_FILES)
+	$(BIN)/ruff format $(PYTHON_FILES)
+	$(BIN)/snakefmt $(SNAKE_FILES)
+
+lock:  ## pin the newest packages that pyproject.toml allows (needs uv)
+	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header --all-extras --upgrade \
+	    pyproject.toml -o requirements.lock
+
+pull: $(READY)  ## fetch the data and trained models that dvc.lock names, from the remote in the repository
+	$(BIN)/dvc pull
+
+clean:  ## remove what can be remade in minutes: reports and logs; never data/, which holds the trained models
+	rm -rf logs $(filter-out reports/reference,$(wildcard reports/*))
+
+$(READY): requirements.lock pyproject.toml
+	@[ -n "$(PYTHON)" ] || { echo 'make: needs Python 3.11 or newer with venv; set PYTHON=…' >&2; exit 2; }
+	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@

@@ -1,0 +1,250 @@
+"""What is no rule: the selection, the table of runs, and what each rule reads from them.
+
+The files of `config/` are read by `marscf.config`, as on the command line. A mistake ends in one line.
+
+Two habits of the rules: what a result depends on is a plain param, recorded by Snakemake, so that a change
+runs the rule again; what only says how to get there (device, mirror) is a param that takes `threads` or
+`resources`, which Snakemake does not record. And code whose edit has to run a rule again is an input, compared by checksum.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import marscf
+from marscf import (
+    config as loader,
+)  # not its names: `parse` would replace Snakemake's own, which is global here
+from marscf.errors import ConfigError, MarscfError, nearest
+from marscf.files import digest
+from marscf.runs import Run
+
+# `marscf` and `papermill` of the Python that runs Snakemake, activated or not
+os.environ["PATH"] = os.pathsep.join(
+    [os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]
+)
+
+
+class Selection(loader.Strict):
+    """`config/config.yaml` with what `--config` changes of it."""
+
+    scale: str
+    systems: str | list[str] = "all"
+    datasets: str | list[str] = "all"
+    device: str = "auto"
+    mirror: str | None = None
+    offline: bool = False
+
+
+def narrowed(kind, chosen, known):
+    """Return the chosen names in the order of `known`: 'all', a list, or names separated by commas."""
+    if chosen == "all":
+        return list(known)
+    names = (
+        [name.strip() for name in chosen.split(",")]
+        if isinstance(chosen, str)
+        else chosen
+    )
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"config: {kind}: no {name!r} at this scale{nearest(name, known)}"
+            )
+    return [name for name in known if name in names]
+
+
+try:
+    SELECTION = loader.parse(Selection, dict(config), "config/config.yaml or --config")
+    CONFIG = loader.load_config()
+    SCALE = CONFIG.scale(SELECTION.scale)
+    DATASETS = narrowed("datasets", SELECTION.datasets, SCALE.datasets)
+    SYSTEMS = narrowed("systems", SELECTION.systems, CONFIG.systems)
+    TABLE = [
+        Run(SCALE.name, dataset, system, seed)
+        for dataset in DATASETS
+        for system in SYSTEMS
+        for seed in SCALE.seeds
+    ]
+    RUNS = {
+        str(run.path): loader.resolve(
+            CONFIG, run.scale, run.dataset, run.system, run.seed
+        )
+        for run in TABLE
+    }
+except MarscfError as error:
+    print(f"snakemake: {error}", file=sys.stderr)
+    sys.exit(error.exit_code)
+
+RUN = "data/runs/{scale}/{dataset}/{system}/seed{seed}"
+LOGS = "logs/{scale}/{dataset}/{system}/seed{seed}"
+FIDELITY = SCALE.evaluation.fidelity
+JOB = {
+    "gpu": SCALE.resources.gpu,
+    "mem_mb": SCALE.resources.memory_mb,
+    "runtime": SCALE.resources.minutes,
+}
+
+
+wildcard_constraints:
+    scale=SCALE.name,
+    dataset="|".join(DATASETS),
+    system="|".join(SYSTEMS),
+    seed="|".join(map(str, SCALE.seeds)),
+    name="[a-z0-9_]+",
+
+
+# ---- how, not what: params that Snakemake does not record
+
+
+def device(wildcards, threads):
+    """Where a stage computes."""
+    return f"--device {SELECTION.device}"
+
+
+def source(wildcards, threads):
+    """Where a dataset's files come from."""
+    mirror = [f"--mirror {SELECTION.mirror}"] if SELECTION.mirror else []
+    return " ".join(mirror + ["--offline"] * SELECTION.offline)
+
+
+def launcher(wildcards, resources):
+    """`marscf`, or as many processes of it as the job has GPUs."""
+    gpus = resources.gpu
+    return (
+        f"torchrun --standalone --nproc-per-node {gpus} -m marscf"
+        if gpus > 1
+        else "marscf"
+    )
+
+
+# ---- what a result depends on
+
+
+def code(*patterns):
+    """Files of the package, relative to the working directory so that a clone elsewhere has the same names."""
+    package = Path(os.path.relpath(Path(marscf.__file__).parent))
+    return sorted(
+        str(path)
+        for pattern in patterns
+        for path in package.glob(pattern)
+        if path.is_file()
+    )
+
+
+MODEL_CODE = ["models/*.py", "flows/*.py", "priors/*.py", "nets/*.py"]
+
+
+def dataset_digest(wildcards):
+    """The identity of a dataset's config."""
+    return digest(CONFIG.dataset(wildcards.dataset).model_dump(mode="json"))[:16]
+
+
+def run_hash(wildcards):
+    """The identity of a run's config."""
+    return loader.config_hash(RUNS[RUN.format(**wildcards)])
+
+
+def settings(section):
+    """The identity of a section of the scale."""
+    return digest(
+        section
+        if isinstance(section, (list, dict))
+        else section.model_dump(mode="json")
+    )[:16]
+
+
+def extractor(wildcards):
+    """The feature extractor's receipt, where it is one that is trained here."""
+    return (
+        f"data/extractors/digits-net/{wildcards.dataset}/receipt.json"
+        if FIDELITY.extractor == "digits-net"
+        else []
+    )
+
+
+def architectures():
+    """The identity of the models whose sampling is timed: constructors and options, not how they are trained."""
+    return settings([[run["model"], run["options"]] for run in RUNS.values()])
+
+
+# ---- the tables and figures of the report, by what each is drawn from
+
+
+def interpolated():
+    """Runs of the interpolation study, with their settings."""
+    return {
+        path: study
+        for study in SCALE.studies.interpolation
+        for path, run in RUNS.items()
+        if (run["dataset"], run["system"], run["seed"])
+        == (study.dataset, study.system, SCALE.seeds[0])
+    }
+
+
+def products():
+    """Name → (notebook's files, runs it is about), for each table and figure that the selection has data for."""
+    metrics, speed = (
+        f"reports/{SCALE.name}/metrics.csv",
+        f"reports/{SCALE.name}/sampling_speed.csv",
+    )
+    found = {
+        "table_likelihood": ([metrics], list(RUNS)),
+        "table_published": ([metrics], list(RUNS)),
+        "table_sampling_speed": ([speed], []),
+        "fig07_sampling_speed": ([speed], []),
+        "training_curves": ([f"{run}/receipt.json" for run in RUNS], list(RUNS)),
+    }
+    if FIDELITY.extractor != "none":
+        found["table_fidelity"] = ([metrics], list(RUNS))
+    for name, figure in SCALE.figures.items():
+        runs = [
+            path
+            for system in figure.systems
+            for path, run in RUNS.items()
+            if (run["dataset"], run["system"], run["seed"])
+            == (figure.dataset, system, SCALE.seeds[0])
+        ]
+        if runs:
+            found[name] = ([f"{run}/samples.npy" for run in runs], runs)
+    if runs := list(interpolated()):
+        found["fig11_interpolation"] = (
+            [f"{run}/interpolation.npz" for run in runs],
+            runs,
+        )
+        found["fig12_interpolation_scores"] = (
+            [f"{run}/interpolation.csv" for run in runs],
+            runs,
+        )
+    flows = [path for path, run in RUNS.items() if "prior" in run["options"]]
+    if flows:
+        found["latent_correlation"] = ([f"{run}/receipt.json" for run in flows], flows)
+    return found
+
+
+PRODUCTS = products()
+
+
+def product_files(kind, *suffixes):
+    """All files of the tables or of the figures."""
+    names = [
+        name for name in PRODUCTS if name.startswith("table_") == (kind == "tables")
+    ]
+    return [
+        f"reports/{SCALE.name}/{kind}/{name}.{suffix}"
+        for name in names
+        for suffix in suffixes
+    ]
+
+
+def measurements():
+    """Every file that `marscf report collect` puts together."""
+    parts = ["receipt", "likelihood"] + ["fidelity"] * (FIDELITY.extractor != "none")
+    files = [f"{run}/{part}.json" for run in RUNS for part in parts]
+    if FIDELITY.extractor != "none":
+        files += [
+            f"data/runs/{SCALE.name}/{dataset}/floor.json" for dataset in DATASETS
+        ]
+    return files
+
+
+NOTEBOOKS = os.path.relpath(os.path.join(workflow.basedir, "workflow", "notebooks"))

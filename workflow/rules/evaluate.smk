@@ -1,0 +1,99 @@
+rule likelihood:
+    input:
+        receipt=f"{RUN}/receipt.json",
+        manifest="data/datasets/{dataset}/manifest.json",
+        code=code("evaluation/*.py", *MODEL_CODE),
+    output:
+        f"{RUN}/likelihood.json",
+    log:
+        f"{LOGS}/likelihood.log",
+    threads: SCALE.resources.threads
+    resources:
+        **JOB,
+    params:
+        settings=settings(
+            SCALE.evaluation.model_dump(mode="json", exclude={"fidelity", "grid"})
+        ),
+        run=subpath(input.receipt, parent=True),
+        device=device,
+    shell:
+        "marscf evaluate likelihood {params.run} {params.device} > {log} 2>&1"
+
+
+rule sample:
+    input:
+        receipt=f"{RUN}/receipt.json",
+        code=code("evaluation/sample*.py", *MODEL_CODE),
+    output:
+        f"{RUN}/samples.npy",
+    log:
+        f"{LOGS}/sample.log",
+    threads: SCALE.resources.threads
+    resources:
+        **JOB,
+    params:
+        images=SCALE.evaluation.grid,
+        run=subpath(input.receipt, parent=True),
+        device=device,
+    shell:
+        "marscf sample {params.run} -n {params.images} --out {output} {params.device} > {log} 2>&1"
+
+
+rule extractor:
+    input:
+        manifest="data/datasets/{dataset}/manifest.json",
+        code=code("evaluation/extractor*.py"),
+    output:
+        receipt="data/extractors/digits-net/{dataset}/receipt.json",
+        weights="data/extractors/digits-net/{dataset}/weights.safetensors",
+    log:
+        "logs/extractors/{dataset}.log",
+    threads: SCALE.resources.threads
+    resources:
+        **JOB,
+    params:
+        device=device,
+    shell:
+        "marscf evaluate extractor {wildcards.dataset} {params.device} > {log} 2>&1"
+
+
+rule fidelity:
+    input:
+        extractor,
+        receipt=f"{RUN}/receipt.json",
+        manifest="data/datasets/{dataset}/manifest.json",
+        code=code("evaluation/*.py", *MODEL_CODE),
+    output:
+        f"{RUN}/fidelity.json",
+    log:
+        f"{LOGS}/fidelity.log",
+    threads: SCALE.resources.threads
+    resources:
+        **JOB,
+    params:
+        settings=settings(FIDELITY),
+        run=subpath(input.receipt, parent=True),
+        device=device,
+    shell:
+        "marscf evaluate fidelity {params.run} {params.device} > {log} 2>&1"
+
+
+# what real images reach against real images: the least that FID and KID can be here
+rule floor:
+    input:
+        extractor,
+        manifest="data/datasets/{dataset}/manifest.json",
+        code=code("evaluation/*.py"),
+    output:
+        floor="data/runs/{scale}/{dataset}/floor.json",
+    log:
+        "logs/{scale}/{dataset}/floor.log",
+    threads: SCALE.resources.threads
+    resources:
+        **JOB,
+    params:
+        settings=settings(FIDELITY),
+        folder=subpath(output.floor, parent=True),
+        device=device,
+    shell:
+        "marscf evaluate floor {params.folder} {params.device} > {log} 2>&1"

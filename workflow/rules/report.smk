@@ -1,0 +1,62 @@
+rule collect:
+    input:
+        measurements(),
+        f"reports/{SCALE.name}/sampling_speed.csv",
+        code=code("reporting/**/*.py", "reporting/**/*.csv"),
+    output:
+        "reports/{scale}/metrics.csv",
+    log:
+        "logs/{scale}/collect.log",
+    localrule: True
+    params:
+        runs=list(RUNS),
+    shell:
+        "marscf report collect --scale {wildcards.scale} --runs {params.runs} > {log} 2>&1"
+
+
+# A table or figure: one notebook, executed with the name of its output. The executed notebook stays beside the
+# report even where it fails, to be opened and read.
+rule figure:
+    input:
+        lambda wildcards: PRODUCTS[wildcards.name][0],
+        notebook=NOTEBOOKS + "/{name}.ipynb",
+        code=code("reporting/**/*.py"),
+    output:
+        png="reports/{scale}/figures/{name}.png",
+        svg="reports/{scale}/figures/{name}.svg",
+    log:
+        notebook="reports/{scale}/notebooks/{name}.ipynb",
+        text="logs/{scale}/notebooks/{name}.log",
+    localrule: True
+    params:
+        runs=lambda wildcards: PRODUCTS[wildcards.name][1],
+        out=subpath(output.png, strip_suffix=".png"),
+    shell:
+        "papermill {input.notebook} {log.notebook} --no-progress-bar"
+        " -r scale {wildcards.scale} -r out {params.out} -r runs '{params.runs}' > {log.text} 2>&1"
+
+
+use rule figure as table with:
+    output:
+        csv="reports/{scale}/tables/{name}.csv",
+        html="reports/{scale}/tables/{name}.html",
+    params:
+        runs=lambda wildcards: PRODUCTS[wildcards.name][1],
+        out=subpath(output.csv, strip_suffix=".csv"),
+
+
+rule index:
+    input:
+        product_files("figures", "png", "svg"),
+        product_files("tables", "csv", "html"),
+        f"reports/{SCALE.name}/metrics.csv",
+        f"reports/{SCALE.name}/sampling_speed.csv",
+        code=code("reporting/**/*"),
+    output:
+        page="reports/{scale}/index.html",
+        summary="reports/{scale}/summary.txt",
+    log:
+        "logs/{scale}/index.log",
+    localrule: True
+    shell:
+        "marscf report index --scale {wildcards.scale} > {log} 2>&1"

@@ -1,0 +1,40 @@
+# One job that takes all cores, so that nothing else runs while it times.
+rule sampling_speed:
+    input:
+        code=code("studies/*.py", *MODEL_CODE),
+    output:
+        "reports/{scale}/sampling_speed.csv",
+    log:
+        "logs/{scale}/sampling_speed.log",
+    threads: workflow.cores or SCALE.resources.threads
+    resources:
+        **JOB,
+    params:
+        settings=settings(SCALE.studies.sampling_speed),
+        architectures=architectures(),
+        systems=",".join(SYSTEMS),
+        device=device,
+    shell:
+        "marscf study sampling-speed --scale {wildcards.scale} --systems {params.systems} --out {output}"
+        " {params.device} > {log} 2>&1"
+
+
+rule interpolation:
+    input:
+        receipt=f"{RUN}/receipt.json",
+        manifest="data/datasets/{dataset}/manifest.json",
+        code=code("studies/interpol*.py", *MODEL_CODE),
+    output:
+        images=f"{RUN}/interpolation.npz",
+        numbers=f"{RUN}/interpolation.csv",
+    log:
+        f"{LOGS}/interpolation.log",
+    threads: SCALE.resources.threads
+    resources:
+        **JOB,
+    params:
+        settings=lambda wildcards: settings(interpolated()[RUN.format(**wildcards)]),
+        run=subpath(input.receipt, parent=True),
+        device=device,
+    shell:
+        "marscf study interpolate {params.run} {params.device} > {log} 2>&1"
