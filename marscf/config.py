@@ -16,7 +16,8 @@ import yaml
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from marscf.errors import ConfigError, nearest
-from marscf.files import digest, seed_from
+from marscf.files import seed_from
+from marscf.runs import config_hash as config_hash
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
@@ -41,7 +42,7 @@ class Training(Strict):
     validate_every: PositiveInt = 500  # steps between validations; the best averaged weights are kept
     validation_images: PositiveInt = 1000  # at most so many of the validation split
     checkpoint_every: PositiveInt = 500  # steps between saved training states
-    accumulate: PositiveInt = 1  # parts a batch is split into, one after the other
+    accumulate: PositiveInt = 1  # parts a batch is split into, one after the other on each process
     activation_checkpointing: bool = False  # recompute activations in the backward pass
     precision: Literal["float32", "bfloat16"] = "float32"  # of the networks; densities stay float32
     compile: bool = False  # torch.compile where it serves
@@ -79,10 +80,26 @@ class Source(Strict):
     """One file of a dataset at its publisher."""
 
     file: str  # its name in a mirror, MIRROR/<dataset>/<file>
-    urls: list[str]  # tried in order
+    urls: list[str] = []  # tried in order
     sha256: str | None = None
     md5: str | None = None  # where the publisher states no other
     bytes: PositiveInt | None = None
+
+
+class Release(Strict):
+    """One of several releases of a dataset whose images differ; its numbers never stand beside another's."""
+
+    images: dict[str, PositiveInt]  # source split -> their number, which tells the releases apart
+    sources: dict[str, Source]
+    where: str = ""  # how to come by files that have no public address
+
+
+class SourceOptions(Strict):
+    """What a dataset's parser is told."""
+
+    path: str | None = None  # formats folder and npy: your images
+    test_path: str | None = None  # format npy: your test images, where they are a file of their own
+    test: NonNegativeInt = 0  # images carved for the test split where the source has none
 
 
 class Dataset(Strict):
@@ -97,8 +114,9 @@ class Dataset(Strict):
     augment: Literal["none", "flip-shift"] = "none"  # of training images
     validation: PositiveInt  # images carved from the training images
     sources: dict[str, Source] = {}
-    options: dict[str, Any] = {}  # of the format's parser
-    digests: dict[str, str] = {}  # split -> order-independent digest of the decoded images
+    releases: dict[str, Release] = {}  # in place of sources, where there are several; the first is preferred
+    options: SourceOptions = SourceOptions()
+    digests: dict[str, str] = {}  # source split -> order-independent digest of the decoded images
     mirror_name: str | None = None  # folder in a mirror, the dataset's name where not given
     licence: str
     cite: str
@@ -390,8 +408,3 @@ def resolve(config: Config, scale: str, dataset: str, system: str, seed: int) ->
             "augment": the_dataset.augment,
         },
     }
-
-
-def config_hash(run_config: dict[str, Any]) -> str:
-    """The identity of a run's config: 16 hex digits."""
-    return digest(run_config)[:16]

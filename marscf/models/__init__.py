@@ -43,13 +43,13 @@ def model_class(config: dict[str, Any]) -> type["DensityModel"]:
 def load(run: str | Path, device: str = "cpu") -> "DensityModel":
     """Load a trained run's model in eval mode, from the run's folder or a `.safetensors` file.
 
-    Raises `CheckpointError` where weights are missing, damaged, or do not fit their own config.
+    Raises `CheckpointError` where weights are missing, damaged, do not fit their own config, or (in a run's
+    folder) belong to another config than the run has now.
     """
     import safetensors
-    import safetensors.torch
 
     path = Path(run)
-    if path.is_dir() or not path.suffix:
+    if whole_run := path.is_dir() or not path.suffix:
         path = path / WEIGHTS
     if not path.is_file():
         raise CheckpointError(f"no weights at {path}; train them with: marscf train {path.parent}")
@@ -59,6 +59,8 @@ def load(run: str | Path, device: str = "cpu") -> "DensityModel":
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); delete it and train again") from error
+    if whole_run:
+        _check_config(path, config)
     model = build(config)
     own = model.state_dict()
     for name, tensor in own.items():
@@ -73,6 +75,21 @@ def load(run: str | Path, device: str = "cpu") -> "DensityModel":
     # Rounded weights (bfloat16 files) go back to the model's own precision.
     model.load_state_dict({k: v.to(own[k].dtype) for k, v in weights.items()})
     return model.to(device).eval()
+
+
+def _check_config(weights: Path, config: dict[str, Any]) -> None:
+    """Raise `CheckpointError` where a run's weights were trained with another config than it has now."""
+    from marscf.runs import difference, run_config
+
+    try:
+        now = json.loads(json.dumps(run_config(weights.parent)))
+    except (ConfigError, ImportError):
+        return  # carried elsewhere, away from `config/`: the weights' own config is all there is
+    if now != config:
+        raise CheckpointError(
+            f"{weights} belongs to another config ({difference(config, now)}); "
+            f"train again: marscf train {weights.parent}"
+        )
 
 
 def save(model: "DensityModel", config: dict[str, Any], path: str | Path) -> None:

@@ -7,7 +7,7 @@ A state is one `torch.save` archive of tensors and plain values, followed by the
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,10 @@ _PATTERN = "state-*.pt"
 class Checkpoints:
     """The states in a run's folder that belong to one config and one dataset."""
 
-    def __init__(self, folder: Path, config: dict[str, Any], data_digest: str, warn: Callable[[str], None]):
+    def __init__(self, folder: Path, config: dict[str, Any], data_digest: str):
         self.folder = folder
         self.identity = {"config": config, "data_digest": data_digest}
-        self.warn = warn
+        self.refused: list[str] = []  # by the last `newest`, one line each
         self._good: list[Path] = []  # known to be whole, oldest first
 
     def save(self, step: int, state: dict[str, Any]) -> Path:
@@ -47,12 +47,13 @@ class Checkpoints:
         return path
 
     def newest(self, before: int | None = None) -> dict[str, Any] | None:
-        """Load the newest good state (of fewer than `before` steps), or None; each refusal is one warning."""
+        """Load the newest good state (of fewer than `before` steps), or None; `refused` says what was not."""
+        self.refused = []
         for path in sorted(self.folder.glob(_PATTERN), reverse=True):
             try:
                 state = self._read(path)
             except CheckpointError as error:
-                self.warn(f"{error}; refused")
+                self.refused.append(str(error))
                 continue
             if before is None or state["step"] < before:
                 self._good = [path]
@@ -65,10 +66,6 @@ class Checkpoints:
             if step >= from_step:
                 path.unlink(missing_ok=True)
                 self._good = [p for p in self._good if p != path]
-
-    def exist(self) -> bool:
-        """Return whether there is any state, good or not."""
-        return any(self.folder.glob(_PATTERN))
 
     def clean(self) -> None:
         """Delete what a killed process left half written."""

@@ -19,6 +19,7 @@ from marscf.data.batches import Batches
 from marscf.errors import ConfigError, Interrupted, MarscfError
 from marscf.files import seed_from
 from marscf.models.base import DensityModel
+from marscf.runs import RECEIPT
 from marscf.training.checkpoints import Checkpoints
 from marscf.training.distributed import Processes
 from marscf.training.gradients import Gradients
@@ -52,10 +53,11 @@ class Training:
             config["data"]["augment"],
         )
         self.validate = Validation(open_split(config["dataset"], "val"), config, processes)
-        self.checkpoints = Checkpoints(folder, config, data_digest, say)
+        self.checkpoints = Checkpoints(folder, config, data_digest)
         self.say = say if processes.first else lambda line: None
         if processes.first:
             self.checkpoints.clean()
+            (folder / RECEIPT).unlink(missing_ok=True)  # it was not this config's, data's or weights'
 
     def run(self, stop: Stop) -> State:
         """Train from the newest good state, or from the start; raises `Interrupted` when stopped."""
@@ -153,11 +155,15 @@ class Training:
         """Take over the newest good state, where there is one."""
         processes = self.processes
         saved = processes.from_first(self.checkpoints.newest() if processes.first else None)
+        refused = self.checkpoints.refused
         if saved is not None:
             state.load_dict(saved)
+            for line in refused:
+                self.say(f"refused: {line}")
             self.say(f"{self.folder} goes on at step {state.record.step} of {self.settings['steps']}")
-        elif processes.first and self.checkpoints.exist():
-            self.say(f"{self.folder} has no state to go on from; it starts anew")
+        elif refused:
+            more = f" (and {len(refused) - 1} more refused)" if len(refused) > 1 else ""
+            self.say(f"{self.folder} starts anew: {refused[0]}{more}")
 
     def open_log(self, step: int, lines: int) -> Log | Silence:
         """Open the log where a state of that step left it."""
