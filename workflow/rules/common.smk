@@ -12,16 +12,18 @@ import sys
 from pathlib import Path
 
 import marscf
-from marscf import (
-    config as loader,
-)  # not its names: `parse` would replace Snakemake's own, which is global here
+
+# by module: a name like `parse` would replace Snakemake's own, which is global here
+from marscf import config as loader
 from marscf.errors import ConfigError, MarscfError, nearest
 from marscf.files import digest
 from marscf.runs import Run
 
 # `marscf` and `papermill` of the Python that runs Snakemake, activated or not
-os.environ["PATH"] = os.pathsep.join(
-    [os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]
+os.environ.update(
+    PATH=os.pathsep.join(
+        [os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]
+    )
 )
 
 

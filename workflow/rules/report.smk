@@ -19,7 +19,7 @@ rule collect:
 rule figure:
     input:
         lambda wildcards: PRODUCTS[wildcards.name][0],
-        notebook=NOTEBOOKS + "/{name}.ipynb",
+        notebook=f"{NOTEBOOKS}/{{name}}.ipynb",
         code=code("reporting/**/*.py"),
     output:
         png="reports/{scale}/figures/{name}.png",
