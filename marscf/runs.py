@@ -25,7 +25,13 @@ class Run:
 
     @classmethod
     def from_path(cls, path: str | Path) -> "Run":
-        """Read the names off a run's folder; raises `ConfigError` where the path has another form."""
+        """Read the names off a run's own `config.json`, else off its folder's path.
+
+        Raises `ConfigError` where there is no `config.json` and the path has another form.
+        """
+        if (Path(path) / CONFIG).is_file():
+            config = run_config(path)
+            return cls(config["scale"], config["dataset"], config["system"], config["seed"])
         match = re.search(r"([^/]+)/([^/]+)/([^/]+)/seed(\d+)/?$", str(path))
         if not match:
             raise ConfigError(f"{path} is no run; a run is {ROOT}/<scale>/<dataset>/<system>/seed<k>")

@@ -1,0 +1,272 @@
+"""Checkpoints of the authors' public mAR-SCF code, made into runs.
+
+Their files are named `marscf_<dataset>_<coupling>_<K>_<C>.pt` and hold one state dict. Nothing in a file is
+run, every key and shape is checked, and the first that does not fit is named.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from marscf.errors import CheckpointError, nearest
+from marscf.files import seed_from, sha256_file, write_json
+from marscf.models import WEIGHTS, build, save
+from marscf.models.base import DensityModel
+from marscf.runs import CONFIG, RECEIPT, config_hash
+
+#: Their dataset's name → ours, and the shape of its images. Their MNIST is stacked to three channels.
+DATASETS = {
+    "mnist": ("mnist-rgb", (3, 32, 32)),
+    "cifar10": ("cifar10", (3, 32, 32)),
+    "imagenet_32": ("imagenet32", (3, 32, 32)),
+    "imagenet_64": ("imagenet64", (3, 64, 64)),
+}
+NAME = re.compile(r"marscf_(.+)_(affine|mixlogcdf)_(\d+)_(\d+)(?:\.pt)?")
+HEADS = 4  # fixed in their code, and not to be seen in the weights
+SCALE = "official"
+
+#: Our names → theirs, tried in turn on what follows the level or the step.
+_RENAMES = [
+    (r"actnorm\.", "actnormlayer."),
+    (r"conv1x1\.lower", "invert_1x1_layer.l"),
+    (r"conv1x1\.upper", "invert_1x1_layer.u"),
+    (r"conv1x1\.permutation", "invert_1x1_layer.p"),
+    (r"conv1x1\.", "invert_1x1_layer."),
+    (r"coupling\.net\.first\.", "coupling.NN_net.conv1."),
+    (r"coupling\.net\.second\.", "coupling.NN_net.conv2."),
+    (r"coupling\.net\.last\.", "coupling.NN_net.conv3."),
+    (r"coupling\.net\.entry\.", "coupling.nn.in_conv.conv."),
+    (r"coupling\.net\.exit\.", "coupling.nn.out_conv.conv."),
+    (r"coupling\.net\.blocks\.(\d+)\.conv\.(conv|gate)\.", r"coupling.nn.mid_convs.\1.conv.\2.conv."),
+    (r"coupling\.net\.blocks\.(\d+)\.attention\.project\.", r"coupling.nn.mid_convs.\1.attn.in_proj."),
+    (r"coupling\.net\.blocks\.(\d+)\.attention\.gate\.", r"coupling.nn.mid_convs.\1.attn.gate."),
+    (r"coupling\.net\.blocks\.(\d+)\.conv_norm\.", r"coupling.nn.mid_convs.\1.norm_1."),
+    (r"coupling\.net\.blocks\.(\d+)\.attention_norm\.", r"coupling.nn.mid_convs.\1.norm_2."),
+    (r"coupling\.rescale", "coupling.nn.rescale."),
+    (r"condition\.", "z1_cond_network."),
+    (r"embed\.", "prior_lstm.conv_embed."),
+    (r"moments\.", "prior_lstm.conv_out1."),
+    (r"lstm\.input_weights\.(\d+)", r"prior_lstm.lstm.weight_ih_l\1"),
+    (r"lstm\.hidden_weights\.(\d+)", r"prior_lstm.lstm.weight_hh_l\1"),
+    (r"lstm\.biases\.(\d+)", r"prior_lstm.lstm.bias_*h_l\1"),
+]
+_ENDINGS = [
+    (r"norm\.(bias|log_scale|initialised)$", r"actnorm.\1"),
+    (r"log_scale$", "logs"),
+    (r"initialised$", "is_initialized"),
+    (r"direction$", "weight_v"),
+    (r"gain$", "weight_g"),
+]
+
+
+class _Reader:
+    """Takes tensors out of a state dict by name and shape, and knows which were not taken."""
+
+    def __init__(self, path: Path, state: dict[str, Tensor]):
+        self.path, self.state, self.left = path, state, set(state)
+
+    def take(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        if name not in self.state:
+            raise CheckpointError(f"{self.path}: no tensor {name!r}{nearest(name, self.left)[:200]}")
+        tensor = self.state[name]
+        if tuple(tensor.shape) != tuple(shape):
+            raise CheckpointError(
+                f"{self.path}: {name!r} has shape {tuple(tensor.shape)}, expected {tuple(shape)}"
+            )
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{self.path}: {name!r} has values that are not finite")
+        self.left.discard(name)
+        return tensor
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Read the state dict of a `.pt` file without running code from it; raises `CheckpointError`."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"no such file: {path}") from None
+    except Exception as error:  # whatever a foreign file makes the reader stumble over
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise CheckpointError(f"{path} is damaged, or holds more than tensors: {reason}") from error
+    tensors = isinstance(state, dict) and all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    )
+    if not tensors or not state:
+        raise CheckpointError(f"{path} is no state dict of tensors; save model.state_dict() of their code")
+    if all(name.startswith("module.") for name in state):  # saved from within DataParallel
+        state = {name.removeprefix("module."): value for name, value in state.items()}
+    return state
+
+
+def infer_config(path: Path, state: dict[str, Tensor], name: str | None = None) -> dict[str, Any]:
+    """Return the run config that a checkpoint's name and tensors call for; raises where the two disagree."""
+    match = NAME.fullmatch(name or path.name)
+    if not match:
+        raise CheckpointError(
+            f"{name or path.name}: the name must be marscf_<dataset>_<coupling>_<K>_<C>.pt; "
+            "rename the file, or give its old name with --name"
+        )
+    their_dataset, coupling, steps, channels = match[1], match[2], int(match[3]), int(match[4])
+    if their_dataset not in DATASETS:
+        raise CheckpointError(f"{path}: unknown dataset {their_dataset!r}{nearest(their_dataset, DATASETS)}")
+    dataset, shape = DATASETS[their_dataset]
+
+    def indices(pattern: str) -> set[int]:
+        return {int(found[1]) for key in state if (found := re.match(pattern, key))}
+
+    def require(key: str) -> Tensor:
+        if key not in state:
+            raise CheckpointError(f"{path}: no tensor {key!r}; is it a {coupling} checkpoint of their code?")
+        return state[key]
+
+    levels = len(indices(r"flow\.c_prior\.prior_list\.(\d+)\."))
+    found = indices(r"flow\.layers\.(\d+)\.")
+    if levels == 0:
+        raise CheckpointError(
+            f"{path}: no tensor 'flow.c_prior.prior_list.0…'; is it a checkpoint of their code?"
+        )
+    expected = {_layer(steps, level, step) for level in range(levels) for step in range(steps)}
+    if found != expected:
+        odd = min(found ^ expected)
+        raise CheckpointError(
+            f"{path}: its name says {steps} steps a level, but 'flow.layers.{odd}' is "
+            f"{'there' if odd in found else 'missing'} ({levels} levels, {len(found)} steps in all)"
+        )
+    first = f"flow.layers.{_layer(steps, 0, 0)}.coupling"
+    lstm = "flow.c_prior.prior_list.0.prior_lstm.lstm."
+    hidden = require(
+        f"{first}.NN_net.conv1.weight" if coupling == "affine" else f"{first}.nn.in_conv.conv.bias"
+    )
+    if hidden.shape[0] != channels:
+        raise CheckpointError(f"{path}: its name says {channels} channels, its tensors {hidden.shape[0]}")
+    options = {
+        "coupling": coupling,
+        "prior": "mar",
+        "levels": levels,
+        "steps": steps,
+        "channels": channels,
+        "lstm_channels": require(f"{lstm}weight_hh_l0").shape[0] // 4,
+        "lstm_layers": len(indices(re.escape(lstm) + r"weight_ih_l(\d+)")),
+        "pixel_scaling": "official",
+    }
+    if coupling == "mixlogcdf":
+        outputs = require(f"{first}.nn.out_conv.conv.bias").shape[0]
+        options["components"] = (outputs // require(f"{first}.nn.rescale.weight_g").shape[0] - 2) // 3
+        options["blocks"] = len(indices(re.escape(first) + r"\.nn\.mid_convs\.(\d+)\."))
+        options["heads"] = HEADS
+    system = f"marscf-{coupling}"
+    return {
+        "scale": SCALE,
+        "dataset": dataset,
+        "system": system,
+        "seed": 0,
+        "seed_value": seed_from(SCALE, dataset, system, 0),
+        "model": "multiscale_flow.MultiScaleFlow",
+        "options": options,
+        "training": {},
+        "data": {
+            "shape": list(shape),
+            "grey_levels": 256,
+            "dims": shape[0] * shape[1] * shape[2],
+            "augment": "none",
+        },
+    }
+
+
+def _layer(steps: int, level: int, step: int) -> int:
+    """Index of a flow step among their layers: a level is a squeeze, its steps and a split."""
+    return level * (steps + 2) + 1 + step
+
+
+def _their_name(name: str, steps: int) -> str:
+    kind, level, rest = name.split(".", 2)
+    if kind == "levels":
+        step, rest = rest.split(".", 1)
+        prefix = f"flow.layers.{_layer(steps, int(level), int(step))}."
+    else:
+        prefix = f"flow.c_prior.prior_list.{level}."
+    for pattern, replacement in _RENAMES:
+        rest, changed = re.subn("^" + pattern, replacement, rest)
+        if changed:
+            break
+    for pattern, replacement in _ENDINGS:
+        rest = re.sub(pattern, replacement, rest)
+    return prefix + rest
+
+
+def _convert(reader: _Reader, ours: str, theirs: str, shape: tuple[int, ...]) -> Tensor:
+    """Return the tensor that `ours` is made of."""
+    if theirs.endswith("rescale."):
+        gain, direction = reader.take(f"{theirs}weight_g", shape), reader.take(f"{theirs}weight_v", shape)
+        return gain * direction / direction.abs()  # weight norm of one number a channel
+    if "bias_*h" in theirs:
+        return reader.take(theirs.replace("*", "i"), shape) + reader.take(theirs.replace("*", "h"), shape)
+    if theirs.endswith("is_initialized"):
+        return reader.take(theirs, (1,))[0] != 0
+    if "actnorm" in theirs:
+        return reader.take(theirs, (1, *shape))[0]
+    tensor = reader.take(theirs, shape)
+    if ours.endswith("permutation") and not torch.equal(tensor @ tensor.T, torch.eye(len(tensor))):
+        raise CheckpointError(f"{reader.path}: {theirs!r} is no permutation")
+    return tensor
+
+
+def read_checkpoint(path: str | Path, name: str | None = None) -> tuple[DensityModel, dict[str, Any]]:
+    """Return the model of a checkpoint, in eval mode, and its run config.
+
+    `name` stands in for the file's name where that was changed. Raises `CheckpointError` naming the first
+    tensor that is missing, has another shape, is not finite, or is not known.
+    """
+    path = Path(path)
+    state = read_state(path)
+    config = infer_config(path, state, name)
+    options = config["options"]
+    model = build(config)
+    reader = _Reader(path, state)
+    # Their last level has a context network too, and never uses it.
+    last = f"flow.c_prior.prior_list.{options['levels'] - 1}.z1_cond_network."
+    width = model.latent_shapes[-1][0]
+    for key, shape in (
+        ("0.weight", (32, width, 5, 5)),
+        ("0.bias", (32,)),
+        ("2.weight", (4, 32, 5, 5)),
+        ("2.bias", (4,)),
+    ):
+        reader.take(last + key, shape)
+    weights = {
+        ours: _convert(reader, ours, _their_name(ours, options["steps"]), tuple(tensor.shape))
+        for ours, tensor in model.state_dict().items()
+    }
+    if reader.left:
+        raise CheckpointError(f"{path}: unknown tensor {min(reader.left)!r}")
+    model.load_state_dict(weights)
+    return model.eval(), config
+
+
+def import_checkpoint(path: str | Path, out: str | Path, name: str | None = None) -> dict[str, Any]:
+    """Write a checkpoint as a run into the folder `out` and return its receipt.
+
+    Leaves `config.json`, `weights.safetensors` and `receipt.json`. Raises `CheckpointError` as
+    `read_checkpoint`, and where the folder holds a run already.
+    """
+    path, out = Path(path), Path(out)
+    if (out / WEIGHTS).exists() or (out / RECEIPT).exists():
+        raise CheckpointError(f"{out} holds a run already; choose another folder, or delete it")
+    model, config = read_checkpoint(path, name)
+    write_json(out / CONFIG, config)
+    save(model, config, out / WEIGHTS)
+    receipt = {
+        "config_hash": config_hash(config),
+        "data_digest": None,
+        "weights_sha256": sha256_file(out / WEIGHTS),
+        "steps": None,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "imported_from": path.name,
+        "imported_sha256": sha256_file(path),
+        "events": [],
+    }
+    write_json(out / RECEIPT, receipt)
+    return receipt
