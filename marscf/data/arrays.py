@@ -22,9 +22,10 @@ SPLITS = ("train", "val", "test")
 def read_manifest(dataset: str, root: str | Path = DATASETS) -> dict[str, Any]:
     """Return a prepared dataset's manifest.
 
-    Its keys: `name, shape (C,H,W), grey_levels, release` (of the source, where it has several, else null),
-    `digest` (one hash of all arrays in their order), `splits: {split: {file, count, sha256, digest, labels}}`,
-    `sources`, `source_digests`, `recipe`. Raises `DataError` where it is missing, damaged or edited.
+    Its keys: `name, shape (C,H,W), grey_levels, release` (of the source, where it has several, else null;
+    "unofficial" where it is none of them), `digest` (of all arrays, in their order, and the release),
+    `splits: {split: {file, count, sha256, digest, labels}}`, `sources`, `source_digests` (by source split,
+    whatever the order), `recipe`. Raises `DataError` where it is missing, damaged or edited.
     """
     path = Path(root) / dataset / MANIFEST
     mend = f"run: marscf data {dataset}"

@@ -31,6 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=os.environ.get("MARSCF_OFFLINE", "") not in ("", "0"),
         help="never open a socket (default: $MARSCF_OFFLINE)",
     )
+    parser.add_argument("--release", help="of imagenet32: which of its releases (default: the one at hand)")
     parser.add_argument(
         "--root", type=Path, default=DATASETS, help="where datasets lie (default: %(default)s)"
     )
@@ -42,7 +43,11 @@ def run(args: argparse.Namespace) -> None:
     from marscf.data.prepare import prepare
 
     dataset = load_config().dataset(args.dataset)
-    manifest, new = prepare(dataset, args.root, args.mirror, args.offline)
+    manifest, done = prepare(dataset, args.root, args.mirror, args.offline, args.release)
     counts = ", ".join(f"{split} {entry['count']:,}" for split, entry in manifest["splits"].items())
-    state = "prepared" if new else "already prepared and verified"
-    print(f"{args.root / dataset.name}: {counts} images of {'×'.join(map(str, dataset.shape))}; {state}")
+    print(f"{args.root / dataset.name}: {counts} images of {'×'.join(map(str, dataset.shape))}; {done}")
+    if manifest["release"]:
+        print(f"  release: {manifest['release']}")
+    for source in manifest["sources"].values():
+        if source["verified_by"] != "its checksum":
+            print(f"  {source['file']}: vouched for by {source['verified_by']}")

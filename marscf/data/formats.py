@@ -1,67 +1,222 @@
 """Parsers of the datasets' source files: bytes from outside in, checked uint8 arrays out, `DataError` else.
 
-A parser is `read(files, **options)`, where `files` maps the source names of `config/datasets/<dataset>.yaml`
-to paths. It yields parts `(split, images, labels)`: split "train" or "test" (or "all", to be carved), images
-uint8 `(n,C,H,W)`, labels unsigned `(n,)` or None. Parts are small, so memory stays bounded whatever the size.
-No format that can run code (pickle) is ever opened.
+A parser is `read(files, shape)`: `files` maps source names to paths, `shape (C,H,W)` is the dataset's. It
+yields parts `(split, images, labels)`: split "train" or "test", or "all" where the source has no test split;
+images uint8 `(n,C,H,W)`; labels unsigned `(n,)` or None. Parts are small, so memory is bounded whatever the
+files claim. No format that can run code (pickle) is ever opened.
 """
 
+import importlib.util
+import math
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 
-from marscf.data.unpack import read_gzip
+from marscf.data import unpack
 from marscf.errors import ConfigError, DataError, nearest
 
 Part = tuple[str, np.ndarray, np.ndarray | None]
+Shape = tuple[int, int, int]
 
+PART = 4096  # images in a part
 IDX_UINT8 = 0x08
-LARGEST_IDX = 1 << 30  # bytes, decoded
+LARGEST_LABELS = 1 << 24  # labels of one IDX file
+LARGEST_ARCHIVE = 1 << 32  # bytes of a decompressed CIFAR archive
+CIFAR_RECORD = 1 + 3 * 32 * 32  # a label, then the red, green and blue planes
+CIFAR_BATCHES = {f"data_batch_{i}.bin": "train" for i in range(1, 6)} | {"test_batch.bin": "test"}
+LARGEST_BATCH = 1 << 26  # bytes of one of them
+IMAGES = {".png": ("PNG",), ".jpg": ("JPEG",), ".jpeg": ("JPEG",)}
 
 
-def digits(files: dict[str, Path]) -> Iterator[Part]:
+def digits(files: dict[str, Path], shape: Shape) -> Iterator[Part]:
     """The 1,797 handwritten digits that ship with scikit-learn: 8×8, 17 grey levels, ten classes."""
-    from sklearn.datasets import load_digits
+    package = importlib.util.find_spec("sklearn")  # located, not imported: that takes seconds
+    if package is None or not package.submodule_search_locations:
+        raise DataError(
+            "digits come with scikit-learn, which is not installed; run: pip install scikit-learn"
+        )
+    path = Path(package.submodule_search_locations[0], "datasets", "data", "digits.csv.gz")
+    with unpack.open_gzip(path) as stream:
+        table = np.loadtxt(stream, delimiter=",", dtype=np.uint8, ndmin=2)
+    if table.shape[1] != 65:
+        raise DataError(f"{path}: {table.shape[1]} columns, expected 65; reinstall scikit-learn")
+    yield "all", table[:, :64].reshape(-1, 1, 8, 8), table[:, 64]
 
-    images, labels = load_digits(return_X_y=True)
-    yield "all", images.astype(np.uint8).reshape(-1, 1, 8, 8), labels.astype(np.uint8)
 
-
-def idx(files: dict[str, Path]) -> Iterator[Part]:
+def idx(files: dict[str, Path], shape: Shape) -> Iterator[Part]:
     """MNIST's format: sources `train-images, train-labels, test-images, test-labels`, gzipped IDX files."""
     for split in ("train", "test"):
-        images = read_idx(files[f"{split}-images"], dimensions=3)
-        labels = read_idx(files[f"{split}-labels"], dimensions=1)
-        if len(images) != len(labels):
-            raise DataError(
-                f"{files[f'{split}-images']} holds {len(images)} images, {files[f'{split}-labels'].name} "
-                f"{len(labels)} labels; replace both with the published files"
-            )
-        yield split, images[:, None], labels
+        images, labels = files[f"{split}-images"], files[f"{split}-labels"]
+        with unpack.open_gzip(labels) as stream:
+            (count,) = _idx_header(stream, labels, 1)
+            if count > LARGEST_LABELS:
+                raise DataError(f"{labels} claims {count:,} labels, more than is plausible; replace it")
+            classes = np.frombuffer(unpack.read_exactly(stream, count, labels), np.uint8)
+            _expect_end(stream, labels)
+        with unpack.open_gzip(images) as stream:
+            count, height, width = _idx_header(stream, images, 3)
+            if count != len(classes):
+                raise DataError(
+                    f"{images} holds {count} images, {labels.name} {len(classes)} labels; replace both"
+                )
+            if not 0 < height * width <= math.prod(shape):
+                raise DataError(f"{images}: images of {height}×{width} do not fit into {shape}; replace it")
+            for start in range(0, count, PART):
+                n = min(PART, count - start)
+                content = unpack.read_exactly(stream, n * height * width, images)
+                pixels = np.frombuffer(content, np.uint8).reshape(n, 1, height, width)
+                yield split, pixels, classes[start : start + n]
+            _expect_end(stream, images)
 
 
-def read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """Read one gzipped IDX file of unsigned bytes with so many dimensions."""
-    content = read_gzip(path, LARGEST_IDX)
-    start = 4 + 4 * dimensions
-    if len(content) < start or content[:4] != bytes([0, 0, IDX_UINT8, dimensions]):
-        raise DataError(f"{path} is no IDX file of {dimensions}-dimensional unsigned bytes")
-    shape = struct.unpack(f">{dimensions}I", content[4:start])
-    count = 1
-    for side in shape:
-        count *= side
-    if count != len(content) - start:
-        raise DataError(f"{path}: its header promises {shape}, but {len(content) - start} bytes follow")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+def _idx_header(stream: BinaryIO, path: Path, dimensions: int) -> tuple[int, ...]:
+    magic = unpack.read_exactly(stream, 4, path)
+    if magic != bytes([0, 0, IDX_UINT8, dimensions]):
+        raise DataError(f"{path} is no IDX file of {dimensions}-dimensional unsigned bytes; replace it")
+    return struct.unpack(f">{dimensions}I", unpack.read_exactly(stream, 4 * dimensions, path))
+
+
+def _expect_end(stream: BinaryIO, path: Path) -> None:
+    if stream.read(1):
+        raise DataError(f"{path} goes on after what its header promises; replace it")
+
+
+def cifar_binary(files: dict[str, Path], shape: Shape) -> Iterator[Part]:
+    """The binary release of CIFAR-10: source `archive`, a .tar.gz with six batches of labelled records."""
+    path, seen = files["archive"], set()
+    with unpack.open_gzip(path) as stream:
+        for name, content in unpack.read_tar(stream, path, LARGEST_BATCH, LARGEST_ARCHIVE):
+            batch = name.rpartition("/")[2]
+            if batch not in CIFAR_BATCHES:
+                continue
+            if batch in seen or len(content) % CIFAR_RECORD:
+                raise DataError(f"{path}: {name} stands twice or is cut off mid-record; replace it")
+            seen.add(batch)
+            records = np.frombuffer(content, np.uint8).reshape(-1, CIFAR_RECORD)
+            if records[:, 0].max(initial=0) > 9:
+                raise DataError(f"{path}: {name} has a label above 9; replace it")
+            yield CIFAR_BATCHES[batch], records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0]
+    if missing := sorted(CIFAR_BATCHES.keys() - seen):
+        raise DataError(f"{path} lacks {', '.join(missing)}; replace it with the publisher's")
+
+
+def image_archive(files: dict[str, Path], shape: Shape) -> Iterator[Part]:
+    """Downsampled ImageNet: sources `train` and `test`, each a tar of PNG files or a zip of .npz batches."""
+    for split, path in files.items():
+        with unpack.damage(path), open(path, "rb") as stream:
+            parts = _npz_batches(path, shape) if stream.read(2) == b"PK" else _png_tar(path, shape)
+        for images, labels in parts:
+            yield split, images, labels
+
+
+def _png_tar(path: Path, shape: Shape) -> Iterator[tuple[np.ndarray, None]]:
+    found: list[np.ndarray] = []
+    with unpack.damage(path), open(path, "rb", buffering=1 << 20) as stream:
+        for name, content in unpack.read_tar(stream, path, unpack.LARGEST_IMAGE):
+            image = unpack.read_png(content, f"{path}: {name}", shape[0])
+            if image.shape != tuple(shape):
+                raise DataError(f"{path}: {name} has shape {image.shape}, not {tuple(shape)}; replace it")
+            found.append(image)
+            if len(found) == PART:
+                yield np.stack(found), None
+                found = []
+    if found:
+        yield np.stack(found), None
+
+
+def _npz_batches(path: Path, shape: Shape) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    size = math.prod(shape)
+    for name, batch in unpack.read_zip(path, path):
+        if not name.endswith(".npz"):
+            continue
+        place, classes = f"{path}: {name}", None
+        for member, stream in unpack.read_zip(batch, place):
+            if member == "labels.npy":
+                (count, *rest), dtype = unpack.read_npy(stream, place)
+                if rest or count > LARGEST_LABELS:
+                    raise DataError(f"{place}: its labels are no plain list; replace it")
+                content = unpack.read_exactly(stream, count * dtype.itemsize, place)
+                classes = np.frombuffer(content, dtype)
+        if classes is None or classes.min(initial=0) < 0 or classes.max(initial=0) > 0xFFFF:
+            raise DataError(f"{place} has no labels, or impossible ones; replace it")
+        for member, stream in unpack.read_zip(batch, place):
+            if member != "data.npy":
+                continue
+            shape_of, dtype = unpack.read_npy(stream, place)
+            if shape_of != (len(classes), size) or dtype != np.uint8:
+                raise DataError(f"{place} holds {dtype} {shape_of}, expected ({len(classes)}, {size}) bytes")
+            for start in range(0, len(classes), PART):
+                n = min(PART, len(classes) - start)
+                pixels = np.frombuffer(unpack.read_exactly(stream, n * size, place), np.uint8)
+                yield pixels.reshape(n, *shape), classes[start : start + n].astype(np.uint16)
+
+
+def folder(files: dict[str, Path], shape: Shape) -> Iterator[Part]:
+    """Own data: a folder of PNG and JPEG files, all of the dataset's shape; links are not followed.
+
+    Subfolders `train` and `test` are the splits; without them the test split is carved off.
+    """
+    root = files["path"]
+    has_splits = (root / "train").is_dir() and (root / "test").is_dir()
+    for split in ("train", "test") if has_splits else ("all",):
+        found: list[np.ndarray] = []
+        for path in image_files(root / split if has_splits else root):
+            with unpack.damage(path):
+                if path.stat().st_size > 4 * unpack.LARGEST_IMAGE:
+                    raise DataError(f"{path} is larger than {4 * unpack.LARGEST_IMAGE:,} bytes; leave it out")
+                if path.suffix.lower() == ".png":
+                    image = unpack.read_png(path.read_bytes(), path, shape[0])
+                else:
+                    with open(path, "rb") as stream:
+                        image = unpack.decode_image(stream, path, shape[0], IMAGES[path.suffix.lower()])
+            if image.shape != tuple(shape):
+                raise DataError(
+                    f"{path} has shape {image.shape}, the dataset {tuple(shape)}; resize one of them"
+                )
+            found.append(image)
+            if len(found) == PART:
+                yield split, np.stack(found), None
+                found = []
+        if found:
+            yield split, np.stack(found), None
+
+
+def image_files(root: Path) -> list[Path]:
+    """The images in a folder and its subfolders, sorted; raises `DataError` where there are none."""
+    files = (path for path in sorted(root.rglob("*")) if path.suffix.lower() in IMAGES)
+    found = [path for path in files if path.is_file() and not path.is_symlink()]
+    if not found:
+        raise DataError(f"no images ({', '.join(IMAGES)}) in {root}; correct options.path")
+    return found
+
+
+def npy(files: dict[str, Path], shape: Shape) -> Iterator[Part]:
+    """Own data: a .npy file of bytes `(N,C,H,W)` or `(N,H,W)`, and another for the test split if given."""
+    for source, path in files.items():
+        split = "test" if source == "test_path" else "train" if "test_path" in files else "all"
+        with unpack.damage(path), open(path, "rb") as stream:
+            (count, *sides), dtype = unpack.read_npy(stream, path)
+            sides = [1, *sides] if len(sides) == 2 else sides
+            if tuple(sides) != tuple(shape) or dtype != np.uint8:
+                raise DataError(f"{path}: {dtype} images of {tuple(sides)}, not uint8 of {shape}; convert it")
+            for start in range(0, count, PART):
+                n = min(PART, count - start)
+                content = unpack.read_exactly(stream, n * math.prod(shape), path)
+                yield split, np.frombuffer(content, np.uint8).reshape(n, *shape), None
 
 
 FORMATS: dict[str, Callable[..., Iterator[Part]]] = {
     "digits": digits,
     "idx": idx,
+    "cifar-binary": cifar_binary,
+    "image-archive": image_archive,
+    "folder": folder,
+    "npy": npy,
 }
+OWN = ("folder", "npy")  # formats whose sources are named by `options`, not downloaded
 
 
 def parser(name: str) -> Callable[..., Iterator[Part]]:
@@ -71,7 +226,7 @@ def parser(name: str) -> Callable[..., Iterator[Part]]:
     return FORMATS[name]
 
 
-def embed(images: np.ndarray, shape: tuple[int, int, int], place: Any) -> np.ndarray:
+def embed(images: np.ndarray, shape: Shape, place: object) -> np.ndarray:
     """Zero-pad images `(n,c,h,w)` to the sides of `shape (C,H,W)`, and stack a grey one C times.
 
     Raises `DataError` where that can't be done evenly: nothing is ever cropped or rescaled.

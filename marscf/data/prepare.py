@@ -6,23 +6,24 @@ but the same wherever the archive came from. Of the training images the first `v
 split; where the source has no test split, the first `test` images of all are carved off before them.
 """
 
-import fcntl
 import hashlib
 import os
 import shutil
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from marscf.config import Dataset
 from marscf.data import arrays, formats
-from marscf.data.sources import Found, obtain
+from marscf.data.sources import Found, Store, locked, own_files
 from marscf.errors import DataError
 from marscf.files import digest, sha256_file, write_json
 
 CHUNK = 10_000  # images held in memory at once
+ABSENT = "it is not there"
+UNOFFICIAL = "unofficial"  # of no known release: its numbers are compared with no published ones
 WORK = ".preparing"  # inside a dataset's folder; whatever a killed call left there is removed by the next
 
 
@@ -81,67 +82,85 @@ def prepare(
     root: Path,
     mirror: str | None = None,
     offline: bool = False,
-) -> tuple[dict[str, Any], bool]:
-    """Make a dataset's arrays and manifest under `root/<dataset>`; return the manifest and whether they are new.
+    release: str | None = None,
+) -> tuple[dict[str, Any], str]:
+    """Make a dataset's arrays and manifest under `root/<dataset>`; return the manifest and what was done.
 
     Verified arrays are left untouched. Raises `DataError` naming what is missing, altered or of another form.
     """
     folder = root / dataset.name
-    with _locked(folder):
-        if manifest := _prepared(dataset, root):
-            return manifest, False
+    with locked(folder):
+        manifest, fault = _prepared(dataset, root, release)
+        if not fault:
+            return manifest, "already prepared, verified"
         work = folder / WORK
         shutil.rmtree(work, ignore_errors=True)
-        work.mkdir()
         try:
-            found = obtain(dataset, root.parent / "sources", mirror, offline)
+            work.mkdir()
+            found = Store(root.parent / "sources", mirror, offline).obtain(dataset, release)
             manifest = _decode(dataset, found, work)
             _publish(work, folder)
-            return manifest, True
+        except OSError as error:
+            raise DataError(f"cannot prepare {folder}: {error}; make room or choose another --root") from None
         finally:
             shutil.rmtree(work, ignore_errors=True)
+        return manifest, "prepared" if fault == ABSENT else f"prepared again, because {fault}"
 
 
 def recipe(dataset: Dataset) -> str:
     """Hash of all in a dataset's YAML that its arrays depend on."""
-    keys = {"name", "format", "shape", "grey_levels", "validation", "options", "digests"}
+    keys = {"name", "format", "shape", "grey_levels", "validation", "options", "digests", "releases"}
     return digest(dataset.model_dump(mode="json", include=keys))[:16]
 
 
-def _prepared(dataset: Dataset, root: Path) -> dict[str, Any] | None:
+def _prepared(dataset: Dataset, root: Path, release: str | None) -> tuple[dict[str, Any], str]:
+    """Return the manifest of what is there, and why it is not what is asked for, if it is not."""
+    if not (root / dataset.name / arrays.MANIFEST).exists():
+        return {}, ABSENT
     try:
         manifest = arrays.read_manifest(dataset.name, root)
         for split, entry in manifest["splits"].items():
             arrays.open_split(dataset.name, split, root)
             if entry.get("labels"):
                 arrays.open_labels(dataset.name, split, root)
-    except DataError:
-        return None
-    return manifest if manifest.get("recipe") == recipe(dataset) else None
+    except DataError as error:
+        return {}, str(error).rpartition("; ")[0]
+    if manifest.get("recipe") != recipe(dataset):
+        return {}, f"config/datasets/{dataset.name}.yaml was edited"
+    if release and not (manifest["release"] or "").startswith(release):
+        return {}, f"its release was {manifest['release']}"
+    if dataset.format in formats.OWN and Path(dataset.options.path or "").exists():
+        now = {name: source.provenance()["sha256"] for name, source in own_files(dataset).items()}
+        if now != {name: source["sha256"] for name, source in manifest["sources"].items()}:
+            return {}, f"{dataset.options.path} has changed"
+    return manifest, ""
 
 
 def _decode(dataset: Dataset, found: dict[str, Found], work: Path) -> dict[str, Any]:
     collectors: dict[str, Collector] = {}
-    options = {key: value for key, value in dataset.options.items() if key != "test"}
-    for split, images, labels in formats.parser(dataset.format)(
-        {k: f.path for k, f in found.items()}, **options
-    ):
-        for start in range(0, len(images), CHUNK):
-            stop = start + CHUNK
-            part = collectors.setdefault(split, Collector(work / f"{split}.raw"))
-            part.add(images[start:stop], None if labels is None else labels[start:stop])
-    source_digests = {split: part.digest() for split, part in collectors.items()}
-    _check(dataset, collectors, found, source_digests)
-    splits = {}
-    for split, part, places in _carve(dataset, collectors):
-        splits[split] = _write(dataset, split, part, places, work)
+    parts = formats.parser(dataset.format)({name: f.path for name, f in found.items()}, dataset.shape)
+    with tqdm(desc=dataset.name, unit=" images", disable=None, leave=False) as bar:
+        for split, images, labels in parts:
+            formats.embed(images[:1], dataset.shape, dataset.name)  # of a shape that can be used, or raise
+            if split not in collectors:
+                collectors[split] = Collector(work / f"{split}.raw")
+            collectors[split].add(images, labels)
+            bar.update(len(images))
+    source_digests = {split: part.digest() for split, part in sorted(collectors.items())}
+    release, vouched = _vouch(dataset, collectors, found, source_digests)
     manifest = {
         "name": dataset.name,
         "shape": list(dataset.shape),
         "grey_levels": dataset.grey_levels,
-        "release": None,
-        "splits": splits,
-        "sources": {name: source.provenance() for name, source in sorted(found.items())},
+        "release": release,
+        "splits": {
+            split: _write(dataset, split, part, places, work)
+            for split, part, places in _carve(dataset, collectors)
+        },
+        "sources": {
+            name: {**f.provenance(), "verified_by": "its checksum" if f.verified and f.published else vouched}
+            for name, f in sorted(found.items())
+        },
         "source_digests": source_digests,
         "recipe": recipe(dataset),
     }
@@ -150,31 +169,62 @@ def _decode(dataset: Dataset, found: dict[str, Found], work: Path) -> dict[str, 
     return manifest
 
 
-def _check(
+def _vouch(
     dataset: Dataset, collectors: dict[str, Collector], found: dict[str, Found], digests: dict[str, str]
-) -> None:
+) -> tuple[str | None, str]:
+    """Return the source's release, and what vouches for files that have not the published checksum."""
     for split, part in collectors.items():
         if part.highest >= dataset.grey_levels:
             raise DataError(
-                f"{dataset.name}: a pixel of {split} is {part.highest}, but grey_levels is {dataset.grey_levels}"
+                f"{dataset.name}: a pixel of {split} is {part.highest}, but grey_levels is "
+                f"{dataset.grey_levels}; correct config/datasets/{dataset.name}.yaml or the images"
             )
-    wrong = [split for split, value in dataset.digests.items() if digests.get(split) != value]
     altered = [source for source in found.values() if not source.verified]
-    if wrong:
+    if wrong := [split for split, value in dataset.digests.items() if digests.get(split) != value]:
         files = ", ".join(str(source.path) for source in altered or found.values()) or dataset.name
         raise DataError(
-            f"{files}: the images of {', '.join(wrong)} are not the published ones; replace with the publisher's"
+            f"{files}: not the published file, and its {' and '.join(wrong)} images are not the published "
+            f"ones; replace it with the publisher's"
         )
+    if dataset.releases:
+        return _release(dataset, collectors, altered)
     if altered and not dataset.digests:
         raise DataError(
-            f"{altered[0].path} has not the published checksum, and no digest can vouch for it; replace it"
+            f"{altered[0].path} has SHA-256 {altered[0].sha256}; config/datasets/{dataset.name}.yaml states "
+            f"{altered[0].published}, and no digest that could vouch for it; correct one of them"
         )
+    return None, "the digest of its decoded images" if dataset.digests else "nothing: own data"
+
+
+def _release(dataset: Dataset, collectors: dict[str, Collector], altered: list[Found]) -> tuple[str, str]:
+    """Tell the release by its contents: the numbers of images, and whether the files are the published."""
+    images = {split: len(part) for split, part in sorted(collectors.items())}
+    matches = {
+        split: [name for name, release in dataset.releases.items() if release.images.get(split) == count]
+        for split, count in images.items()
+    }
+    common = [name for name in dataset.releases if all(name in names for names in matches.values())]
+    if common:
+        return common[0] + "-unverified" * bool(altered), "its number of images alone"
+    if all(matches.values()):
+        raise DataError(
+            f"{dataset.name}: {', '.join(f'{split} is of {names[0]}' for split, names in matches.items())}; "
+            f"take both from one release"
+        )
+    return UNOFFICIAL, "nothing: of no known release"
 
 
 def _carve(dataset: Dataset, collectors: dict[str, Collector]) -> list[tuple[str, Collector, np.ndarray]]:
-    training = collectors.get("all") or collectors["train"]
+    test = dataset.options.test if "all" in collectors else 0
+    training = collectors.get("all", collectors.get("train"))
+    if training is None or ("all" not in collectors and "test" not in collectors):
+        raise DataError(f"{dataset.name}: its source has no training images, or no test images; replace it")
+    if "all" in collectors and not test:
+        raise DataError(
+            f"{dataset.name}: its source has no test images; set options.test in config/datasets/"
+            f"{dataset.name}.yaml to how many are to be carved off"
+        )
     order = training.order
-    test = int(dataset.options.get("test", 0)) if "all" in collectors else 0
     if len(order) <= test + dataset.validation:
         raise DataError(
             f"{dataset.name}: {len(order)} images leave none to train on after {test} for test and "
@@ -214,24 +264,12 @@ def _write(dataset: Dataset, split: str, part: Collector, places: np.ndarray, wo
 
 
 def _publish(work: Path, folder: Path) -> None:
-    """Rename into place, the manifest last: it alone says that the rest is whole."""
-    ready = [path for path in work.iterdir() if path.suffix == ".npy"] + [work / arrays.MANIFEST]
+    """Rename into place what is new, the manifest last: it alone says that the rest is whole."""
+    ready = [*sorted(work.glob("*.npy")), work / arrays.MANIFEST]
     for path in ready:
+        target = folder / path.name
+        if target.is_file() and sha256_file(target) == sha256_file(path):
+            continue
         with open(path, "rb") as stream:
             os.fsync(stream.fileno())
-        os.replace(path, folder / path.name)
-
-
-@contextmanager
-def _locked(folder: Path):
-    """Hold a folder against other processes; the lock ends with the process, however it ends."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise DataError(f"cannot write {folder}: {error.strerror}; choose another --root") from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+        os.replace(path, target)

@@ -1,13 +1,21 @@
-"""Where a dataset's source files come from: a mirror, or their publishers."""
+"""Where a dataset's source files come from: a mirror, the download folder, or their publishers."""
 
+import fcntl
+import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from marscf.config import Dataset, Source
-from marscf.errors import DataError
+from marscf.data import formats
+from marscf.data.download import Expected, download
+from marscf.errors import ConfigError, DataError, nearest
 from marscf.files import sha256_file
+
+LOCAL = ("file", "local", "memory")  # fsspec's protocols that open no socket
 
 
 @dataclass(frozen=True)
@@ -15,29 +23,136 @@ class Found:
     """A source file on this machine."""
 
     path: Path
-    origin: str  # "mirror" or the address it was downloaded from
     sha256: str
-    verified: bool  # its checksum is the publisher's
+    published: str | None  # the checksum its publisher states
+    verified: bool  # it has that checksum
 
     def provenance(self) -> dict[str, Any]:
-        """What the manifest says about it."""
-        return {
-            "file": self.path.name,
-            "bytes": os.stat(self.path).st_size,
-            "sha256": self.sha256,
-            "from": self.origin,
-            "verified": "checksum" if self.verified else "digest of the decoded images",
-        }
+        """What the manifest says about it; the same wherever it came from."""
+        return {"file": self.path.name, "sha256": self.sha256, "published_checksum": self.published}
 
 
-def obtain(dataset: Dataset, folder: Path, mirror: str | None, offline: bool) -> dict[str, Found]:
-    """Return all source files of a dataset, from `mirror`; raises `DataError` naming one that is not there."""
-    return {name: _find(dataset, source, mirror) for name, source in dataset.sources.items()}
+@dataclass(frozen=True)
+class Store:
+    """Where files are looked for: a local mirror, the download folder, a remote mirror, the publishers."""
+
+    downloads: Path
+    mirror: str | None = None
+    offline: bool = False
+
+    def obtain(self, dataset: Dataset, release: str | None = None) -> dict[str, Found]:
+        """Return all source files of a dataset; raises `DataError` naming one that can't be had.
+
+        Of several releases the one asked for is taken, else the first whose files are at hand, else the
+        first.
+        """
+        if dataset.format in formats.OWN:
+            return own_files(dataset)
+        if not dataset.releases:
+            if release:
+                raise ConfigError(f"--release: {dataset.name} has no releases; leave it out")
+            return {name: self._find(dataset, source) for name, source in dataset.sources.items()}
+        if release and release not in dataset.releases:
+            raise ConfigError(f"--release: unknown {release!r}{nearest(release, dataset.releases)}")
+        at_hand = [
+            name
+            for name, candidate in dataset.releases.items()
+            if all(self._at_hand(dataset, source) for source in candidate.sources.values())
+        ]
+        chosen = release or next(iter([*at_hand, *dataset.releases]))
+        where, sources = dataset.releases[chosen].where, dataset.releases[chosen].sources
+        return {name: self._find(dataset, source, where) for name, source in sources.items()}
+
+    def _at_hand(self, dataset: Dataset, source: Source) -> Path | None:
+        """The file, where it is on this machine already."""
+        folder = dataset.mirror_name or dataset.name
+        roots = [self._local_mirror(), self.downloads]
+        paths = [root / folder / source.file for root in roots if root is not None]
+        return next((path for path in paths if path.is_file()), None)
+
+    def _find(self, dataset: Dataset, source: Source, where: str = "") -> Found:
+        algorithm, published = ("sha256", source.sha256) if source.sha256 else ("md5", source.md5)
+        if not (path := self._at_hand(dataset, source)):
+            expected = Expected(algorithm, published, source.bytes)
+            path = self._fetch(dataset, source, expected, where)
+        try:
+            sha256 = sha256_file(path)
+            with open(path, "rb") as stream:
+                own = sha256 if source.sha256 else hashlib.file_digest(stream, "md5").hexdigest()
+        except OSError as error:
+            raise DataError(f"cannot read {path}: {error.strerror}; replace it") from None
+        stated = f"{algorithm}:{published}" if published else None
+        return Found(path, sha256, stated, own == published)
+
+    def _fetch(self, dataset: Dataset, source: Source, expected: Expected, where: str) -> Path:
+        folder = dataset.mirror_name or dataset.name
+        target = self.downloads / folder / source.file
+        mend = f"put it at {target}, or name its mirror with --mirror"
+        if self.mirror and self._local_mirror() is not None:
+            raise DataError(f"no file {self._local_mirror() / folder / source.file}; {where or mend}")
+        if self.offline and not (self.mirror and _protocol(self.mirror) in LOCAL):
+            raise DataError(f"no file {target}, and --offline forbids to download it; {mend}")
+        if not self.mirror and not source.urls:
+            raise DataError(
+                f"{source.file} of {dataset.name} has no public download; {where or 'find it'}: {mend}"
+            )
+        with locked(target.parent):
+            if not target.is_file():  # else another process fetched it meanwhile
+                if self.mirror:  # its content is judged when decoded
+                    address = f"{self.mirror.rstrip('/')}/{folder}/{source.file}"
+                    download([address], target, Expected(bytes=None))
+                else:
+                    download(source.urls, target, expected)
+        return target
+
+    def _local_mirror(self) -> Path | None:
+        if not self.mirror or ("://" in self.mirror and not self.mirror.startswith("file://")):
+            return None
+        return Path(self.mirror.removeprefix("file://"))
 
 
-def _find(dataset: Dataset, source: Source, mirror: str | None) -> Found:
-    path = Path(mirror or "") / (dataset.mirror_name or dataset.name) / source.file
-    if not mirror or not path.is_file():
-        raise DataError(f"no file {path}; put it there or choose another --mirror")
-    sha256 = sha256_file(path)
-    return Found(path, "mirror", sha256, sha256 == source.sha256)
+def own_files(dataset: Dataset) -> dict[str, Found]:
+    """The user's own images, named by the dataset's options."""
+    options = {"path": dataset.options.path, "test_path": dataset.options.test_path}
+    if not options["path"]:
+        raise ConfigError(f"datasets/{dataset.name}.yaml: format {dataset.format} needs options.path")
+    found = {}
+    for name, given in options.items():
+        if not given:
+            continue
+        path = Path(given).expanduser()
+        if not (path.is_dir() if dataset.format == "folder" else path.is_file()):
+            raise DataError(
+                f"datasets/{dataset.name}.yaml: options.{name}: no such {dataset.format} {path}; correct it"
+            )
+        found[name] = Found(path, _content(path), None, True)
+    return found
+
+
+def _content(path: Path) -> str:
+    """SHA-256 of a file, or of the names and contents of the images in a folder."""
+    if path.is_file():
+        return sha256_file(path)
+    whole = hashlib.sha256()
+    for image in formats.image_files(path):
+        whole.update(f"{image.relative_to(path).as_posix()}\0{sha256_file(image)}\n".encode())
+    return whole.hexdigest()
+
+
+def _protocol(address: str) -> str:
+    return address.partition("://")[0].partition("::")[0]
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder against other processes; the lock ends with the process, however it ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise DataError(f"cannot write {folder}: {error.strerror}; choose another --root") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -1,29 +1,219 @@
-"""Unpacking without trust: nothing is written outside, no link is followed, no size is believed."""
+"""Unpacking without trust: nothing is written by its name, no link is followed, no size is believed.
 
+Members are streamed, one at a time, to whoever reads them; whatever is damaged, unsafe or too large ends in
+`DataError` naming the archive.
+"""
+
+import ast
 import gzip
+import io
+import shutil
+import struct
+import tempfile
+import tokenize
+import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+
 from marscf.errors import DataError
+
+BLOCK = 512  # bytes, of a tar archive
+LARGEST_IMAGE = 1 << 24  # bytes of a PNG file
+LARGEST_SIDE = 4096  # pixels
+LARGEST_BATCH = 1 << 30  # bytes of a member of a zip archive
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    SyntaxError,
+    RuntimeError,  # zipfile: an encrypted member; NotImplementedError: an unknown compression
+    MemoryError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+@contextmanager
+def damage(place: object) -> Iterator[None]:
+    """Turn what libraries raise on damaged bytes into a `DataError` that names `place`."""
+    try:
+        yield
+    except DAMAGE as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(f"{place} is damaged or of another format ({reason}); replace it") from None
 
 
 @contextmanager
 def open_gzip(path: Path) -> Iterator[BinaryIO]:
-    """Open a gzip file for streaming; damage met while reading ends in `DataError`."""
-    try:
-        with gzip.open(path, "rb") as stream:
-            yield stream
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} is damaged or no gzip file ({error}); replace it") from None
+    """Open a gzip file for streaming."""
+    with damage(path), gzip.open(path, "rb") as stream:
+        yield stream
 
 
-def read_gzip(path: Path, limit: int) -> bytes:
-    """Decompress a whole gzip file of at most `limit` bytes."""
-    with open_gzip(path) as stream:
-        content = stream.read(limit + 1)
-    if len(content) > limit:
-        raise DataError(f"{path} unpacks to more than {limit:,} bytes; replace it with the published file")
+def read_exactly(stream: BinaryIO, count: int, place: object) -> bytes:
+    """Read `count` bytes; raises `DataError` where the stream ends before."""
+    content = stream.read(count)
+    while len(content) < count and (more := stream.read(count - len(content))):
+        content += more
+    if len(content) != count:
+        raise DataError(f"{place} is truncated: {count:,} bytes expected, {len(content):,} left; replace it")
     return content
+
+
+def read_tar(
+    stream: BinaryIO, place: object, largest: int, total: int = 1 << 40
+) -> Iterator[tuple[str, bytes]]:
+    """Yield `(name, content)` of the regular files of a tar archive, in its order.
+
+    Members over `largest` bytes and archives over `total` bytes are refused, and so are links, devices, and
+    names that are absolute or climb. Header checksums and zero padding are checked.
+    """
+    read = 0
+    while True:
+        header = read_exactly(stream, BLOCK, place)
+        if not any(header):
+            while block := stream.read(BLOCK):  # the end: nothing but zeros may follow
+                read += len(block)
+                if any(block) or read > total:
+                    raise DataError(f"{place}: data after the archive's end; replace it")
+            return
+        name, kind, size = _tar_header(header, place)
+        padded = -(-size // BLOCK) * BLOCK
+        read += BLOCK + padded
+        if size > largest or read > total:
+            raise DataError(f"{place}: {name!r} claims {size:,} bytes, more than is plausible; replace it")
+        content = read_exactly(stream, padded, place)
+        if any(content[size:]):
+            raise DataError(f"{place}: altered after {name!r} (padding is not zero); replace it")
+        if kind == b"0":
+            yield name, content[:size]
+
+
+def _tar_header(header: bytes, place: object) -> tuple[str, bytes, int]:
+    try:
+        checksum = int(header[148:156].strip(b" \0") or b"x", 8)
+        size = int(header[124:136].strip(b" \0") or b"0", 8)
+    except ValueError:
+        raise DataError(f"{place} is damaged or no tar archive; replace it") from None
+    if checksum != sum(header) - sum(header[148:156]) + 8 * 32 or size < 0:
+        raise DataError(f"{place}: a tar header's checksum is wrong; replace it")
+    name = header[:100].split(b"\0")[0].decode("utf-8", "replace")
+    kind = header[156:157].replace(b"\0", b"0").replace(b"7", b"0")
+    if kind not in (b"0", b"5", b"x", b"g", b"L"):  # files, folders and notes about them
+        raise DataError(f"{place}: {name!r} is a link or device; such members are refused")
+    _check_name(name, place)
+    return name, kind, size
+
+
+def _check_name(name: str, place: object) -> None:
+    if name.startswith(("/", "\\")) or ".." in name.replace("\\", "/").split("/"):
+        raise DataError(f"{place}: unsafe member name {name!r}; such archives are refused")
+
+
+def read_zip(
+    path: Path | BinaryIO, place: object, largest: int = LARGEST_BATCH
+) -> Iterator[tuple[str, BinaryIO]]:
+    """Yield `(name, seekable file)` of the members of a zip archive, each checked by its CRC."""
+    with damage(place), zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            _check_name(info.filename, place)
+            if info.is_dir():
+                continue
+            if (
+                info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+                or info.file_size > largest
+            ):
+                raise DataError(f"{place}: {info.filename!r} is too large or oddly compressed; replace it")
+            with tempfile.TemporaryFile() as copy, archive.open(info) as member:
+                shutil.copyfileobj(member, copy, 1 << 20)  # zipfile stops at file_size and checks the CRC
+                copy.seek(0)
+                yield info.filename, copy
+
+
+def read_npy(stream: BinaryIO, place: object) -> tuple[tuple[int, ...], np.dtype]:
+    """Read a .npy header, leaving the stream at the data; never unpickles."""
+    with damage(place):
+        major, _ = np.lib.format.read_magic(stream)
+        length = struct.unpack(
+            "<H" if major == 1 else "<I", read_exactly(stream, 2 if major == 1 else 4, place)
+        )
+        if length[0] > 4096:
+            raise DataError(f"{place}: its header is too long; replace it")
+        header = ast.literal_eval(read_exactly(stream, length[0], place).decode("latin-1").strip())
+        shape, kind = tuple(header["shape"]), header["descr"]
+        plain = isinstance(kind, str) and shape and all(type(n) is int for n in shape)
+        if header["fortran_order"] or not plain:
+            raise DataError(f"{place}: expected a plain C-ordered array; save it with numpy.save")
+        dtype = np.dtype(kind)
+        if dtype.kind not in "iu" or any(n < 0 for n in shape):
+            raise DataError(f"{place}: holds {dtype} {shape}, not unsigned integers")
+        return shape, dtype
+
+
+def read_png(content: bytes, place: object, channels: int) -> np.ndarray:
+    """Decode one 8-bit PNG image to uint8 `(C,H,W)`, C being 1 or 3.
+
+    Every chunk's CRC is checked, sizes before anything is decoded; only the chunks that hold pixels reach the
+    decoder. Transparency and 16 bits are refused, since dropping them would change the image silently.
+    """
+    if content[:8] != PNG_SIGNATURE:
+        raise DataError(f"{place} is no PNG image; replace it")
+    kept, at, kind = bytearray(PNG_SIGNATURE), 8, b""
+    while kind != b"IEND":
+        length = int.from_bytes(content[at : at + 4], "big")
+        kind, end = content[at + 4 : at + 8], at + 12 + length
+        if (
+            end > len(content)
+            or zlib.crc32(content[at + 4 : end - 4]).to_bytes(4, "big") != content[end - 4 : end]
+        ):
+            raise DataError(f"{place} is damaged (chunk {kind!r} at byte {at}); replace it")
+        if at == 8:
+            if kind != b"IHDR" or length != 13:
+                raise DataError(f"{place} is damaged (no header); replace it")
+            width, height, depth, colour = struct.unpack(">IIBB", content[16:26])
+            if not (0 < width <= LARGEST_SIDE and 0 < height <= LARGEST_SIDE):
+                raise DataError(
+                    f"{place} claims {width}×{height} pixels; at most {LARGEST_SIDE} a side are read"
+                )
+            if colour in (4, 6) or depth == 16:
+                raise DataError(f"{place} has transparency or 16 bits; save it as 8-bit grey or RGB")
+        if kind == b"tRNS":
+            raise DataError(f"{place} has transparency; save it as 8-bit grey or RGB")
+        if kind in (b"IHDR", b"PLTE", b"IDAT", b"IEND"):
+            kept += content[at:end]
+        at = end
+    if at != len(content):
+        raise DataError(f"{place}: {len(content) - at} bytes follow its end; replace it")
+    return decode_image(io.BytesIO(kept), place, channels, ("PNG",))
+
+
+def decode_image(stream: BinaryIO, place: object, channels: int, kinds: tuple[str, ...]) -> np.ndarray:
+    """Decode an image of one of these Pillow formats to uint8 `(C,H,W)`; a grey one fills three channels."""
+    from PIL import Image
+
+    try:
+        with damage(place), Image.open(stream, formats=kinds) as image:
+            if max(image.size) > LARGEST_SIDE:
+                raise DataError(f"{place} has {image.size} pixels; at most {LARGEST_SIDE} a side are read")
+            if image.mode not in ("1", "L", "P", "RGB"):
+                raise DataError(f"{place} has mode {image.mode}; save it as 8-bit grey or RGB")
+            pixels = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{place}: {error}") from None
+    if channels == 3:
+        return np.ascontiguousarray(pixels)
+    if (pixels != pixels[:1]).any():
+        raise DataError(f"{place} is coloured, but the dataset's shape has 1 channel; make it 3")
+    return np.ascontiguousarray(pixels[:1])
