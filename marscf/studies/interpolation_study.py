@@ -22,6 +22,7 @@ from marscf.models import WEIGHTS, load
 from marscf.models.base import FlowModel
 from marscf.runs import run_config
 from marscf.studies.interpolation import Descent, describe_points, relax, straight
+from marscf.studies.scores import classifier, score_paths
 
 LINEAR, OURS = METHODS = ("linear", "ours")
 COLUMNS = ["pair", "method", "lambda", "point", "t", "log_prob_latent", "log_prob_image", "distance"]
@@ -181,7 +182,8 @@ def _scores(
 ) -> Iterator[list[Any]]:
     if extractor == "none":
         return iter(())
-    raise NotImplementedError
+    classify, card = classifier(extractor, dataset, model.grey_levels, model.device)
+    return score_paths(images, t, METHODS, classify, extractor, card)
 
 
 def _walk_in_parts(

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import torch
 
 from marscf.errors import EvaluationError
 
@@ -29,6 +30,27 @@ def inception_score(probabilities: np.ndarray) -> tuple[float, float]:
     without = np.exp(entropy_without - _p_log_p(mean_without).sum(1))
     error = np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum())
     return float(score), float(error)
+
+
+def classifier(
+    extractor: str, dataset: str, grey_levels: int, device: torch.device
+) -> tuple[Classifier, str]:
+    """Return the extractor's classifier, and its card: what makes its scores comparable.
+
+    Raises `CheckpointError` where it is not there.
+    """
+    from marscf.evaluation.digits_net import load_digits_net, three_channels
+
+    net, receipt = load_digits_net(dataset)
+    net.to(device)
+
+    @torch.no_grad()
+    def classify(images: np.ndarray) -> np.ndarray:
+        batch = torch.from_numpy(three_channels(images, grey_levels)).to(device)
+        return net(batch)[1].double().softmax(1).cpu().numpy()
+
+    accuracy = f"test accuracy {receipt['test_accuracy']:.3f}"
+    return classify, f"digits-net {dataset} {receipt['weights_sha256'][:12]}, {accuracy}"
 
 
 def _p_log_p(p: np.ndarray) -> np.ndarray:
