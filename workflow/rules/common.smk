@@ -164,6 +164,25 @@ def extractor(wildcards):
     )
 
 
+def run_at(dataset, system):
+    """The run that stands for its system in figures and studies, `[]` where it is not selected."""
+    run = Run(SCALE.name, dataset, system, SCALE.seeds[0])
+    return [str(run.path)] if run in TABLE else []
+
+
+def timed():
+    """Names of the systems whose sampling is timed."""
+    return [
+        name for name in SYSTEMS if name not in SCALE.studies.sampling_speed.exclude
+    ]
+
+
+def timed_receipts():
+    """Runs that a timing may take weights from: an iterative inverse is as slow as the weights make it."""
+    dataset = SCALE.studies.sampling_speed.dataset or SCALE.datasets[0]
+    return [f"{run}/receipt.json" for name in timed() for run in run_at(dataset, name)]
+
+
 def architectures():
     """The identity of the models whose sampling is timed: constructors and options, not how they are trained."""
     return settings([[run["model"], run["options"]] for run in RUNS.values()])
@@ -200,11 +219,7 @@ def products():
         found["table_fidelity"] = ([metrics], list(RUNS))
     for name, figure in SCALE.figures.items():
         runs = [
-            path
-            for system in figure.systems
-            for path, run in RUNS.items()
-            if (run["dataset"], run["system"], run["seed"])
-            == (figure.dataset, system, SCALE.seeds[0])
+            run for system in figure.systems for run in run_at(figure.dataset, system)
         ]
         if runs:
             found[name] = ([f"{run}/samples.npy" for run in runs], runs)

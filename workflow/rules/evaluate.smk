@@ -23,7 +23,7 @@ rule likelihood:
 rule sample:
     input:
         receipt=f"{RUN}/receipt.json",
-        code=code("evaluation/sample*.py", *MODEL_CODE),
+        code=code("evaluation/sampl*.py", *MODEL_CODE),
     output:
         f"{RUN}/samples.npy",
     log:
@@ -42,7 +42,7 @@ rule sample:
 rule extractor:
     input:
         manifest="data/datasets/{dataset}/manifest.json",
-        code=code("evaluation/extractor*.py"),
+        code=code("evaluation/digits_net.py"),
     output:
         receipt="data/extractors/digits-net/{dataset}/receipt.json",
         weights="data/extractors/digits-net/{dataset}/weights.safetensors",

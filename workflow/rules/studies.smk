@@ -1,6 +1,7 @@
 # One job that takes all cores, so that nothing else runs while it times.
 rule sampling_speed:
     input:
+        timed_receipts(),
         code=code("studies/*.py", *MODEL_CODE),
     output:
         "reports/{scale}/sampling_speed.csv",
@@ -12,7 +13,7 @@ rule sampling_speed:
     params:
         settings=settings(SCALE.studies.sampling_speed),
         architectures=architectures(),
-        systems=",".join(SYSTEMS),
+        systems=",".join(timed()),
         device=device,
     shell:
         "marscf study sampling-speed --scale {wildcards.scale} --systems {params.systems} --out {output}"
@@ -21,12 +22,14 @@ rule sampling_speed:
 
 rule interpolation:
     input:
+        extractor,
         receipt=f"{RUN}/receipt.json",
         manifest="data/datasets/{dataset}/manifest.json",
-        code=code("studies/interpol*.py", *MODEL_CODE),
+        code=code("studies/interpol*.py", "studies/scores.py", *MODEL_CODE),
     output:
         images=f"{RUN}/interpolation.npz",
         numbers=f"{RUN}/interpolation.csv",
+        scores=f"{RUN}/interpolation_scores.csv",
     log:
         f"{LOGS}/interpolation.log",
     threads: SCALE.resources.threads
