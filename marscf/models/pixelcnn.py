@@ -15,8 +15,8 @@ from marscf.options import PositiveInt
 class PixelCNN(DensityModel):
     """`P(x) = Π P(x_d | x_<d)` over sub-pixels in raster order, channels in order within a pixel.
 
-    Gated vertical and horizontal stacks without blind spot; a softmax over the grey levels at every sub-pixel.
-    The likelihood is exact and takes one pass; sampling takes one step a sub-pixel.
+    Gated vertical and horizontal stacks without blind spot; a softmax over the grey levels at every
+    sub-pixel. The likelihood is exact and takes one pass; sampling takes one step a sub-pixel.
 
     Args:
         shape: (C, H, W) of the images.
@@ -87,8 +87,8 @@ class PixelCNN(DensityModel):
     def sample_from(self, uniform: Tensor, temperature: float = 1.0) -> Tensor:
         """Map uniform noise `(n,C,H,W)` to images, one sub-pixel after the other.
 
-        What a pixel needs of the rows above is computed once a row, and what it needs of the pixels to the left
-        is kept, so that a sub-pixel costs matrix products with its own group's share of the weights.
+        What a pixel needs of the rows above is computed once a row, and what it needs of the pixels to the
+        left is kept, so that a sub-pixel costs matrix products with its own group's share of the weights.
         """
         colours, height, width = self.shape
         x = torch.zeros(uniform.shape, dtype=torch.uint8, device=uniform.device)
@@ -109,9 +109,10 @@ class PixelCNN(DensityModel):
 class _Caches:
     """What the sampler keeps: the vertical stack's rows, the horizontal stack's row and the pixel's own maps.
 
-    `above[b] (n,in,k//2+H,W)` is the vertical stack's input to block b and `row[b] (n,in,k//2+W)` the horizontal
-    stack's, both with zeros where the image has ended; `below[b] (n,2·features,W)` is what the vertical stack hands
-    down in the current row, `inner[b] (n,features)` the gated maps of the current pixel, `hidden` the head's.
+    `above[b] (n,in,k//2+H,W)` is the vertical stack's input to block b and `row[b] (n,in,k//2+W)` the
+    horizontal stack's, both with zeros where the image has ended; `below[b] (n,2·features,W)` is what the
+    vertical stack hands down in the current row, `inner[b] (n,features)` the gated maps of the current pixel,
+    `hidden` the head's.
     """
 
     def __init__(self, model: PixelCNN, n: int):
@@ -139,7 +140,7 @@ class _Caches:
             row.zero_()
 
     def logits(self, j: int, c: int) -> Tensor:
-        """Run group `c` of the horizontal stack at column `j`; returns that sub-pixel's logits `(n,grey_levels)`."""
+        """Run group `c` of the horizontal stack at column `j`; returns logits `(n,grey_levels)`."""
         share = self.shares[c]
         for b, block in enumerate(self.blocks):
             window = self.row[b][:, :, j : j + self.left[b] + 1]

@@ -1,9 +1,10 @@
 """Masked convolutions and the gated two-stack block of PixelCNN (arXiv 1601.06759, 1606.05328).
 
 The feature maps of the horizontal stack fall into one group a colour channel. Group `c` of a pixel sees all
-earlier pixels in raster order, and of the pixel itself the channels before `c` (mask A, the first layer) or the
-groups up to `c` (mask B, afterwards). The vertical stack needs no groups: its row `i` holds rows `0 … i-1` of
-the image alone, so after the first layer a kernel may include its own row. No earlier pixel is left blind.
+earlier pixels in raster order, and of the pixel itself the channels before `c` (mask A, the first layer) or
+the groups up to `c` (mask B, afterwards). The vertical stack needs no groups: its row `i` holds rows `0 …
+i-1` of the image alone, so after the first layer a kernel may include its own row. No earlier pixel is left
+blind.
 """
 
 import torch
@@ -39,7 +40,7 @@ class HorizontalConv(nn.Conv2d):
         return F.conv2d(F.pad(x, (self.left, 0)), self.weight * self.mask, self.bias)
 
     def rows(self, selected: list[int]) -> tuple[Tensor, Tensor]:
-        """Return the masked weight `(rows, in·(k//2+1))` and bias of some output maps, for one pixel's window."""
+        """Return masked weight `(rows, in·(k//2+1))` and bias of some output maps, for one window."""
         return (self.weight * self.mask)[selected].flatten(1), self.bias[selected]
 
 

@@ -1,0 +1,94 @@
+"""The log-determinant of `x + g(x)` for a contraction g, and its gradient, in little memory.
+
+`log |det(I + J)| = Σ_k (-1)^(k+1)/k tr(J^k)`. The traces are Hutchinson's `vᵀ J^k v`, the series ends at
+random (Russian roulette, each later term divided by the chance of being reached), which leaves it unbiased;
+its gradient is `vᵀ (Σ_k (-1)^k J^k) ∂J v`, the Neumann series under the same roulette (Chen et al., arXiv
+1906.02735, Eqs. 6 and 8).
+
+Both strategies below return the value and vectors a_i, b_i with `∂ log_det = Σ_i a_iᵀ ∂J b_i`.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from marscf.nets.lipschitz import LipschitzNet
+
+
+@dataclass
+class Roulette:
+    """The unbiased estimator.
+
+    Attributes:
+        probes: v, of unit variance, `(M,B,C,H,W)`; the estimates are averaged over M.
+        tails: terms beyond the exact ones, at least 1, `(M,B)` or `(M,1)`.
+        exact_terms: terms that are never dropped.
+        stop: chance of stopping after each further term, that `tails` was drawn with (geometric).
+    """
+
+    probes: Tensor
+    tails: Tensor
+    exact_terms: int
+    stop: float
+
+    def __call__(self, g: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the estimate `(B,)` and a, b `(M,B,C,H,W)`; `g` has a graph to `x`."""
+        value = x.new_zeros(len(x))
+        directions = []
+        for v, tails in zip(self.probes, self.tails, strict=True):
+            w = direction = v
+            for k in range(1, self.exact_terms + int(tails.max()) + 1):
+                (w,) = torch.autograd.grad(g, x, w, retain_graph=True)
+                beyond = max(k - self.exact_terms, 0)
+                weight = (tails >= beyond).to(x.dtype) / (1 - self.stop) ** max(beyond - 1, 0)
+                value = value - (-1) ** k / k * weight * (w * v).flatten(1).sum(1)
+                direction = direction + (-1) ** k * weight[:, None, None, None] * w
+            directions.append(direction)
+        share = 1 / len(self.probes)
+        return share * value, share * torch.stack(directions), self.probes
+
+
+class WholeJacobian:
+    """Exact, by as many vector-Jacobian products as there are dimensions: for small images."""
+
+    def __call__(self, g: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the log-determinant `(B,)` and a, b `(D,B,C,H,W)`; `g` has a graph to `x`."""
+        dims = x[0].numel()
+        identity = torch.eye(dims, dtype=x.dtype, device=x.device)
+        basis = identity.view(dims, 1, *x.shape[1:]).expand(dims, *x.shape)
+        rows = [torch.autograd.grad(g, x, e, retain_graph=True)[0].flatten(1) for e in basis]
+        matrix = identity + torch.stack(rows, dim=1)
+        inverse = torch.linalg.inv(matrix)
+        return torch.linalg.slogdet(matrix).logabsdet, inverse.transpose(0, 1).reshape(basis.shape), basis
+
+
+class ResidualStep(torch.autograd.Function):
+    """`(net, strategy, x, *tensors) -> (x + g(x), log_det)`; backward computes g's activations again."""
+
+    @staticmethod
+    def forward(ctx, net: LipschitzNet, strategy: Roulette | WholeJacobian, x: Tensor, *tensors: Tensor):
+        """Estimate with a graph in `x` alone, which is gone on return."""
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            g = net.apply_with(leaf, [t.detach() for t in tensors])
+        log_det, a, b = strategy(g, leaf)
+        ctx.net = net
+        ctx.save_for_backward(x, a, b, *tensors)
+        return x + g.detach(), log_det
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_z: Tensor, grad_log_det: Tensor):
+        """Differentiate `z·grad_z + Σ_i a_iᵀ J b_i · grad_log_det` with a and b held."""
+        x, a, b, *tensors = ctx.saved_tensors
+        with torch.enable_grad():
+            leaves = [t.detach().requires_grad_() for t in (x, *tensors)]
+            g = ctx.net.apply_with(leaves[0], leaves[1:])
+            total = (g * grad_z).sum()
+            for direction, probe in zip(a * grad_log_det[:, None, None, None], b, strict=True):
+                (row,) = torch.autograd.grad(g, leaves[0], direction, create_graph=True)
+                total = total + (row * probe).sum()
+            grad_x, *grads = torch.autograd.grad(total, leaves)
+        return None, None, grad_z + grad_x, *grads

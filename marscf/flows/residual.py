@@ -1,0 +1,85 @@
+"""The invertible residual block `z = x + g(x)`, g a contraction (i-ResNet, arXiv 1811.00995)."""
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from marscf.errors import EvaluationError
+from marscf.flows.bijection import Bijection
+from marscf.flows.log_det import ResidualStep, Roulette, WholeJacobian
+from marscf.nets.lipschitz import LipschitzNet
+from marscf.nets.precision import at_least_float32, exact
+
+TOLERANCE = 1e-5  # of an inverse, in the largest entry
+MAX_ITERATIONS = 2000
+
+
+class ResidualBlock(Bijection):
+    """`z = x + g(x)`; `forward` takes the strategy for its log-determinant (default: the whole Jacobian)."""
+
+    def __init__(self, net: LipschitzNet):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor, strategy: Roulette | WholeJacobian | None = None) -> tuple[Tensor, Tensor]:
+        """See `Bijection.forward`."""
+        with exact(x):
+            return ResidualStep.apply(
+                self.net, strategy or WholeJacobian(), at_least_float32(x), *self.net.tensors()
+            )
+
+    def transform(self, x: Tensor) -> Tensor:
+        """Return z without its log-determinant."""
+        with exact(x):
+            return x + self.net(x)
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """See `Bijection.inverse`; raises `EvaluationError` where the iteration does not reach 1e-5."""
+        with exact(z):
+            return _Inverse.apply(self.net, at_least_float32(z), *self.net.tensors())
+
+
+class _Inverse(torch.autograd.Function):
+    """Fixed point of `x = z - g(x)`; backward solves `w = grad - Jᵀ w` alike (implicit function)."""
+
+    @staticmethod
+    def forward(ctx, net: LipschitzNet, z: Tensor, *tensors: Tensor):
+        x = fixed_point(lambda x: z - net.apply_with(x, tensors), z, net.bound)
+        ctx.net = net
+        ctx.save_for_backward(x, *tensors)
+        return x
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        x, *tensors = ctx.saved_tensors
+        with torch.enable_grad():
+            leaves = [t.detach().requires_grad_() for t in (x, *tensors)]
+            g = ctx.net.apply_with(leaves[0], leaves[1:])
+        w = fixed_point(
+            lambda w: grad - torch.autograd.grad(g, leaves[0], w, retain_graph=True)[0], grad, ctx.net.bound
+        )
+        return None, w, *torch.autograd.grad(g, leaves[1:], -w)
+
+
+def fixed_point(step, start: Tensor, bound: float) -> Tensor:
+    """Iterate the contraction `step` until the error is below 1e-5 by the contraction's own bound.
+
+    With Lipschitz constant `bound`, an iterate is within `bound / (1 - bound)` of its last move of the fixed
+    point; rounding sets a floor to that move. Raises `EvaluationError` for values that are not finite or do
+    not settle.
+    """
+    x = start
+    eps = torch.finfo(start.dtype).eps
+    for _ in range(MAX_ITERATIONS):
+        following = step(x)
+        move, size = float((following - x).abs().max()), float(following.abs().max())
+        x = following
+        if move <= max(TOLERANCE * (1 - bound) / bound, 4 * eps * size):
+            return x
+        if not move < float("inf"):
+            break
+    raise EvaluationError(
+        f"a residual block's inverse still moves by {move:.2g} after at most {MAX_ITERATIONS} iterations; "
+        "lower the temperature, or options.lipschitz and train again"
+    )

@@ -1,0 +1,184 @@
+"""Residual Flow (Chen et al., arXiv 1906.02735): residual blocks with an unbiased log-determinant."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from marscf.counting import tick
+from marscf.errors import ConfigError
+from marscf.flows.actnorm import ActNorm
+from marscf.flows.log_det import Roulette, WholeJacobian
+from marscf.flows.residual import ResidualBlock
+from marscf.flows.squeeze import Squeeze
+from marscf.models.base import FlowModel, Shape, check_levels
+from marscf.nets import counter_random
+from marscf.nets.lipschitz import LipschitzConv2d, LipschitzNet
+from marscf.options import NonNegativeInt, PositiveFloat, PositiveInt, Probability
+
+TRAINING_EXACT_TERMS = 2
+STOP = 0.5  # chance of ending the series after each further term
+NORM_ITERATIONS = 2  # power iterations a training step
+FIRST_NORM_ITERATIONS = 30
+
+
+class ResidualFlow(FlowModel):
+    """Logit transform, then at each resolution (ActNorm, residual block) × `blocks`, with squeezes between.
+
+    As in the paper's models of 32×32 images nothing is factored out: there is one latent. The paper's closing
+    fully connected blocks are left out, since they would tie the weights to one image size.
+
+    The log-determinant's randomness: in training mode probes and series lengths come from torch's global
+    generator; in eval mode from a hash of the image, so that an image's number is the same in every batch and
+    its estimation error is common to all its dequantisation draws (which keeps the importance-weighted bound
+    honest).
+
+    Args:
+        shape: (C, H, W) of the images.
+        grey_levels: values a sub-pixel can take.
+        levels: squeezes; there are `levels + 1` resolutions.
+        blocks: residual blocks at each resolution.
+        channels: hidden channels of a block's network.
+        lipschitz: bound on each convolution's operator norm, in (0,1).
+        logit_margin: the logit is taken of `margin + (1 - 2 margin) · pixel`, in (0, 1/2).
+        exact_terms: terms of the series that evaluation always sums, before the roulette.
+        probes: random vectors that evaluation averages over, an image.
+        exact_dims: up to so many sub-pixels evaluation takes the exact log-determinant from whole Jacobians.
+    """
+
+    sampling_depends_on_weights = "fixed-point inversion is slower the nearer Lipschitz constants are to 1"
+
+    def __init__(
+        self,
+        shape: Shape,
+        grey_levels: int,
+        *,
+        levels: NonNegativeInt = 2,
+        blocks: PositiveInt = 16,
+        channels: PositiveInt = 512,
+        lipschitz: Probability = 0.98,
+        logit_margin: PositiveFloat = 0.05,
+        exact_terms: PositiveInt = 20,
+        probes: PositiveInt = 1,
+        exact_dims: NonNegativeInt = 64,
+    ):
+        super().__init__(shape, grey_levels)
+        check_levels(shape, levels)
+        if not 0 < lipschitz < 1:
+            raise ConfigError(
+                f"options.lipschitz: {lipschitz} is not in (0,1), so blocks need not be invertible"
+            )
+        if not 0 < logit_margin < 0.5:
+            raise ConfigError(f"options.logit_margin: {logit_margin} is not in (0,0.5)")
+        self.logit_margin, self.exact_terms = logit_margin, exact_terms
+        self.probes, self.exact_dims = probes, exact_dims
+        features, height, width = self.shape
+        layers: list[nn.Module] = []
+        for level in range(levels + 1):
+            if level:
+                layers.append(Squeeze())
+                features, height, width = 4 * features, height // 2, width // 2
+            for block in range(blocks):
+                net = LipschitzNet(features, channels, (height, width), lipschitz, bool(level or block))
+                layers += [ActNorm(features), ResidualBlock(net)]
+        self.layers = nn.ModuleList([*layers, ActNorm(features)])
+        self._latent_shape = (features, height, width)
+
+    @property
+    def likelihood(self) -> str:
+        """See `DensityModel.likelihood`; says how the log-determinant is evaluated."""
+        how = f"{self.exact_terms} exact terms and Russian roulette, {self.probes} probe(s) an image"
+        if self.dims <= self.exact_dims:
+            how = "whole Jacobians"
+        return f"lower bound, uniform dequantisation, log-determinant by {how}"
+
+    @property
+    def latent_shapes(self) -> list[Shape]:
+        """See `FlowModel.latent_shapes`: one latent."""
+        return [self._latent_shape]
+
+    # ---- training
+
+    def follow_norms(self, iterations: int) -> None:
+        """Let the power iterations follow the weights."""
+        for module in self.modules():
+            if isinstance(module, LipschitzConv2d):
+                module.iterate(iterations)
+
+    def training_loss(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
+        """See `DensityModel.training_loss`; first updates the operator norms."""
+        if self.training:
+            self.follow_norms(NORM_ITERATIONS)
+        return super().training_loss(x, noise)
+
+    def initialise(self, x: Tensor, noise: Tensor | None = None) -> None:
+        """See `DensityModel.initialise`."""
+        self.follow_norms(FIRST_NORM_ITERATIONS)
+        super().initialise(x, noise)
+
+    # ---- the flow
+
+    def _strategy(self, x: Tensor, keys: Tensor | None, index: int) -> Roulette | WholeJacobian:
+        """How to find block `index`'s log-determinant at `x`; `keys (B,)` of the images in eval mode."""
+        if keys is None:
+            tail = torch.empty(1, 1).geometric_(STOP).to(torch.int64)
+            signs = torch.randint(2, (1, *x.shape), device=x.device)
+            return Roulette(2.0 * signs.to(x.dtype) - 1, tail.to(x.device), TRAINING_EXACT_TERMS, STOP)
+        if self.dims <= self.exact_dims:
+            return WholeJacobian()
+        streams = range(index * self.probes, (index + 1) * self.probes)
+        drawn = torch.stack([counter_random.bits(keys, stream, self.dims + 1) for stream in streams])
+        signs = (drawn[..., 1:] & 1).to(x.dtype).view(len(streams), *x.shape)
+        uniform = (drawn[..., 0].double() + 0.5) / 2**32
+        tails = 1 + torch.floor(uniform.log() / math.log(1 - STOP)).long()
+        return Roulette(2 * signs - 1, tails, self.exact_terms, STOP)
+
+    def encode_continuous(self, y: Tensor) -> tuple[list[Tensor], Tensor]:
+        """See `FlowModel.encode_continuous`; `log_det` is an unbiased estimate (or exact: `exact_dims`)."""
+        keys = None if self.training else counter_random.keys_of(self.to_discrete(y))
+        z, log_det = self._to_logits(y)
+        for index, layer in enumerate(self.layers):
+            if isinstance(layer, ResidualBlock):
+                z, change = layer(z, self._strategy(z, keys, index))
+            else:
+                z, change = layer(z)
+            log_det = log_det + change
+        return [z], log_det
+
+    def encode(self, x: Tensor, noise: Tensor | None = None) -> list[Tensor]:
+        """See `FlowModel.encode`; no log-determinant is estimated."""
+        z, _ = self._to_logits(self.to_continuous(x, noise))
+        for layer in self.layers:
+            z = layer.transform(z) if isinstance(layer, ResidualBlock) else layer(z)[0]
+        return [z]
+
+    def decode(self, latents: list[Tensor]) -> Tensor:
+        """See `FlowModel.decode`; raises `EvaluationError` where a fixed point is not found."""
+        (z,) = latents
+        for layer in reversed(self.layers):
+            z = layer.inverse(z)
+        return (torch.sigmoid(z) - self.logit_margin) / (1 - 2 * self.logit_margin) - 0.5
+
+    def _to_logits(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        width = 1 - 2 * self.logit_margin
+        z = torch.logit(self.logit_margin + width * (y + 0.5))
+        # log |dz/dy| = log width - log p - log(1 - p) with p = σ(z)
+        return z, (math.log(width) - F.logsigmoid(z) - F.logsigmoid(-z)).flatten(1).sum(1)
+
+    # ---- the prior
+
+    def latents_from(self, eps: list[Tensor]) -> list[Tensor]:
+        """See `FlowModel.latents_from`; the prior is standard normal."""
+        tick()
+        return eps
+
+    def latent_log_prob(self, latents: list[Tensor]) -> Tensor:
+        """See `FlowModel.latent_log_prob`."""
+        (z,) = latents
+        return (-0.5 * (z**2 + math.log(2 * math.pi))).flatten(1).sum(1)
+
+    def log_density(self, y: Tensor) -> Tensor:
+        """See `FlowModel.log_density`."""
+        latents, log_det = self.encode_continuous(y)
+        return self.latent_log_prob(latents) + log_det
