@@ -8,6 +8,7 @@ its gradient is `vᵀ (Σ_k (-1)^k J^k) ∂J v`, the Neumann series under the sa
 Both strategies below return the value and vectors a_i, b_i with `∂ log_det = Σ_i a_iᵀ ∂J b_i`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from marscf.nets.lipschitz import LipschitzNet
+
+Product = Callable[[Tensor], Tensor]
 
 
 @dataclass
@@ -33,14 +36,14 @@ class Roulette:
     exact_terms: int
     stop: float
 
-    def __call__(self, g: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the estimate `(B,)` and a, b `(M,B,C,H,W)`; `g` has a graph to `x`."""
+    def __call__(self, vjp: Product, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the estimate `(B,)` and a, b `(M,B,C,H,W)`, given `w -> Jᵀ w` at `x`."""
         value = x.new_zeros(len(x))
         directions = []
         for v, tails in zip(self.probes, self.tails, strict=True):
             w = direction = v
             for k in range(1, self.exact_terms + int(tails.max()) + 1):
-                (w,) = torch.autograd.grad(g, x, w, retain_graph=True)
+                w = vjp(w)
                 beyond = max(k - self.exact_terms, 0)
                 weight = (tails >= beyond).to(x.dtype) / (1 - self.stop) ** max(beyond - 1, 0)
                 value = value - (-1) ** k / k * weight * (w * v).flatten(1).sum(1)
@@ -53,12 +56,12 @@ class Roulette:
 class WholeJacobian:
     """Exact, by as many vector-Jacobian products as there are dimensions: for small images."""
 
-    def __call__(self, g: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the log-determinant `(B,)` and a, b `(D,B,C,H,W)`; `g` has a graph to `x`."""
+    def __call__(self, vjp: Product, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the log-determinant `(B,)` and a, b `(D,B,C,H,W)`, given `w -> Jᵀ w` at `x`."""
         dims = x[0].numel()
         identity = torch.eye(dims, dtype=x.dtype, device=x.device)
         basis = identity.view(dims, 1, *x.shape[1:]).expand(dims, *x.shape)
-        rows = [torch.autograd.grad(g, x, e, retain_graph=True)[0].flatten(1) for e in basis]
+        rows = [vjp(e).flatten(1) for e in basis]
         matrix = identity + torch.stack(rows, dim=1)
         inverse = torch.linalg.inv(matrix)
         return torch.linalg.slogdet(matrix).logabsdet, inverse.transpose(0, 1).reshape(basis.shape), basis
@@ -69,14 +72,12 @@ class ResidualStep(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, net: LipschitzNet, strategy: Roulette | WholeJacobian, x: Tensor, *tensors: Tensor):
-        """Estimate with a graph in `x` alone, which is gone on return."""
-        with torch.enable_grad():
-            leaf = x.detach().requires_grad_()
-            g = net.apply_with(leaf, [t.detach() for t in tensors])
-        log_det, a, b = strategy(g, leaf)
+        """Estimate without a graph."""
+        g, vjp = net.linearise(x, list(tensors))
+        log_det, a, b = strategy(vjp, x)
         ctx.net = net
         ctx.save_for_backward(x, a, b, *tensors)
-        return x + g.detach(), log_det
+        return x + g, log_det
 
     @staticmethod
     @once_differentiable

@@ -50,10 +50,11 @@ def _terms(x: Tensor, logits: Tensor, means: Tensor, log_scales: Tensor) -> tupl
     """Per component: log of π σ(z), of π σ(-z) and of π σ(z) σ(-z) / scale, each `(B,K,*)`."""
     z = (x.unsqueeze(1) - means) * torch.exp(-log_scales)
     softplus = functional.softplus(z, threshold=80)  # the default, 20, loses exp(-20) in float64
-    survival = functional.log_softmax(logits, 1) - softplus
-    # z - softplus(z) is exactly 0 far right and z far left: no digits are lost where they count.
+    log_weights = functional.log_softmax(logits, 1)
+    # The difference first: far right it is exactly 0, and no weight is lost beside a huge z.
     below = z - softplus
-    return survival + z, survival, survival + below - log_scales
+    cdf, survival = log_weights + below, log_weights - softplus
+    return cdf, survival, cdf - softplus - log_scales
 
 
 def log_terms(x: Tensor, logits: Tensor, means: Tensor, log_scales: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -107,7 +108,7 @@ def _newton(y: Tensor, weights: Tensor, means: Tensor, log_scales: Tensor, max_i
         move = residual / slope
         rounding = 4 * eps * (x.abs() + (4 + y.abs()) / slope)
         # A step at rounding level is taken as it is: bisecting would throw a converged element away.
-        settled = move.abs() <= rounding
+        settled = move.abs() < rounding  # never where the slope underflows: inf < inf is false
         newton = x - move
         # Halving the step before last rules out cycles; comparisons with NaN fail, and so bisect.
         take = (newton >= low) & (newton <= high) & (2 * move.abs() <= before.abs())

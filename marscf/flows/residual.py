@@ -53,13 +53,12 @@ class _Inverse(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad: Tensor):
         x, *tensors = ctx.saved_tensors
+        _, vjp = ctx.net.linearise(x, tensors)
+        w = fixed_point(lambda w: grad - vjp(w), grad, ctx.net.bound)
         with torch.enable_grad():
-            leaves = [t.detach().requires_grad_() for t in (x, *tensors)]
-            g = ctx.net.apply_with(leaves[0], leaves[1:])
-        w = fixed_point(
-            lambda w: grad - torch.autograd.grad(g, leaves[0], w, retain_graph=True)[0], grad, ctx.net.bound
-        )
-        return None, w, *torch.autograd.grad(g, leaves[1:], -w)
+            leaves = [t.detach().requires_grad_() for t in tensors]
+            grads = torch.autograd.grad(ctx.net.apply_with(x, leaves), leaves, -w)
+        return None, w, *grads
 
 
 def fixed_point(step, start: Tensor, bound: float) -> Tensor:
