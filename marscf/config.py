@@ -133,9 +133,10 @@ class Fidelity(Strict):
     """How samples are compared with real images (`marscf evaluate fidelity`)."""
 
     extractor: Literal["inception", "digits-net", "none"] = "digits-net"
-    samples: PositiveInt = 50_000
-    batch_size: PositiveInt = 250
-    reference: Literal["train", "test"] = "train"
+    samples: Annotated[int, Field(ge=8)] = 50_000
+    batch_size: PositiveInt = 250  # samples drawn at once
+    # Published FIDs are against the publisher's whole training set: train+val.
+    reference: Literal["train", "train+val", "test"] = "train"
 
 
 class Evaluation(Strict):

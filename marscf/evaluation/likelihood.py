@@ -65,7 +65,7 @@ def evaluate_likelihood(
     nats = np.empty((count, passes), dtype=np.float64)
     dims = math.prod(model.shape)
     bar = tqdm(total=count * passes, unit="image", desc="likelihood", disable=not progress, smoothing=0)
-    with torch.inference_mode(), full_precision(), bar:
+    with torch.no_grad(), full_precision(), bar:
         for start in range(0, count, batch_size):
             stop = min(start + batch_size, count)
             x = torch.from_numpy(np.array(images[start:stop])).to(model.device)
@@ -76,7 +76,7 @@ def evaluate_likelihood(
                 noise = torch.cat([model.draw_noise(1, g) for g in generators]) if random else None
                 # What a model draws beside its noise (a stochastic log-determinant) is seeded a batch.
                 with seeded("likelihood", seed, start, draw):
-                    nats[start:stop, draw] = model.log_prob(x, noise).double().cpu().numpy()
+                    nats[start:stop, draw] = model.log_prob(x, noise).detach().double().cpu().numpy()
                 bar.update(stop - start)
             refuse_non_finite(nats[start:stop], start)
             bits = -nats[:stop, : max(draws, 1)].mean() / (dims * math.log(2))

@@ -1,14 +1,17 @@
 """Images drawn from a model, in chunks whose randomness is a pure function of (seed, chunk index)."""
 
 import contextlib
+import inspect
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from marscf.errors import EvaluationError
-from marscf.files import seed_from
+from marscf.evaluation.stream import fill
+from marscf.files import digest, seed_from, sha256_file
 
 if TYPE_CHECKING:
     from marscf.models.base import DensityModel
@@ -31,12 +34,12 @@ def sample_chunk(
 
     Raises `EvaluationError` where the model returns anything but so many images within its grey levels.
     """
-    with seeded("samples", seed, chunk) as generator, torch.inference_mode():
+    with seeded("samples", seed, chunk) as generator, torch.no_grad():
         images = model.sample(count, temperature=temperature, generator=generator)
     expected = (count, *model.shape)
     if images.dtype != torch.uint8 or tuple(images.shape) != expected:
         raise EvaluationError(f"sample() gave {images.dtype} {tuple(images.shape)}, not uint8 {expected}")
-    images = images.cpu().numpy()
+    images = images.detach().cpu().numpy()
     if images.max(initial=0) >= model.grey_levels:
         raise EvaluationError(
             f"sample() gave grey level {images.max()}, the data has 0 to {model.grey_levels - 1}"
@@ -47,6 +50,52 @@ def sample_chunk(
 def chunk_sizes(count: int, batch_size: int) -> list[int]:
     """Split `count` images into chunks of `batch_size`; the last may be smaller."""
     return [min(batch_size, count - start) for start in range(0, count, batch_size)]
+
+
+def draw_samples(
+    model: "DensityModel",
+    weights_sha256: str,
+    count: int,
+    *,
+    batch_size: int = 250,
+    seed: int = 0,
+    temperature: float = 1.0,
+    cache: Path = Path("data/fidelity-cache"),
+    progress: bool = False,
+) -> Path:
+    """Draw `count` images into a `.npy` file in the cache, `uint8 (count,C,H,W)`, and return its path.
+
+    They are drawn in chunks of `batch_size`; what an interrupted call had drawn is kept. The file's name
+    hashes the weights, the code that samples, and the settings.
+    """
+    key = {
+        "weights": weights_sha256,
+        "code": sampling_code(model),
+        "count": count,
+        "batch_size": batch_size,
+        "seed": seed,
+        "temperature": temperature,
+    }
+    path = cache / "samples" / f"{digest(key)[:24]}.npy"
+    fill(
+        path,
+        (count, *model.shape),
+        np.uint8,
+        lambda start, stop: sample_chunk(model, stop - start, seed, start // batch_size, temperature),
+        batch_size,
+        desc="samples",
+        progress=progress,
+    )
+    return path
+
+
+def sampling_code(model: "DensityModel") -> str:
+    """Hash the sources that a model's samples depend on."""
+    package = Path(__file__).parents[1]
+    files = [Path(inspect.getfile(type(model))), Path(__file__)]
+    for room in ("models", "flows", "priors", "nets"):
+        files += sorted((package / room).rglob("*.py"))
+    return digest([sha256_file(file) for file in files])
 
 
 def stretch(images: np.ndarray, grey_levels: int) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -64,38 +66,46 @@ def model(digits):
     return model.eval()
 
 
-@pytest.fixture
-def workplace(tmp_path, monkeypatch, digits, model):
-    """A working directory with a prepared `digits` (labelled) and one run; returns the run's path."""
-    from marscf import models
+def prepare(root: Path, images: np.ndarray, labels: np.ndarray) -> None:
+    """Write a prepared, labelled `digits` of these images under `root`."""
     from marscf.data import arrays
     from marscf.files import sha256_file
 
-    monkeypatch.chdir(tmp_path)
-    images, labels = digits
-    folder = Path("data/datasets/digits")
-    folder.mkdir(parents=True)
+    folder = root / "digits"
+    folder.mkdir(parents=True, exist_ok=True)
     splits = {}
     for name, rows in {"train": slice(0, 1257), "val": slice(1257, 1437), "test": slice(1437, None)}.items():
-        np.save(folder / f"{name}.npy", images[rows])
-        np.save(folder / f"{name}_labels.npy", labels[rows])
-        file, label_file = f"{name}.npy", f"{name}_labels.npy"
+        file, label_file = folder / f"{name}.npy", folder / f"{name}_labels.npy"
+        np.save(file, images[rows])
+        np.save(label_file, labels[rows])
         splits[name] = {
-            "file": file,
+            "file": file.name,
             "count": len(images[rows]),
-            "sha256": sha256_file(folder / file),
+            "sha256": sha256_file(file),
             "digest": "",
-            "labels": {"file": label_file, "sha256": sha256_file(folder / label_file)},
+            "labels": {"file": label_file.name, "sha256": sha256_file(label_file)},
         }
-    manifest = {
-        "name": "digits",
-        "shape": list(SHAPE),
-        "grey_levels": LEVELS,
-        "release": None,
-        "splits": splits,
-    }
+    manifest = {"name": "digits", "shape": list(SHAPE), "grey_levels": LEVELS, "release": None}
+    manifest["splits"] = splits
     manifest["digest"] = arrays.dataset_digest(manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.fixture
+def prepared(tmp_path, monkeypatch, digits):
+    """A working directory with a prepared, labelled `digits`."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("MARSCF_INCEPTION", "MARSCF_MIRROR"):
+        monkeypatch.delenv(name, raising=False)
+    prepare(Path("data/datasets"), *digits)
+    return tmp_path
+
+
+@pytest.fixture
+def workplace(prepared, monkeypatch, model):
+    """The same with one run of a Gaussian; returns the run's path."""
+    from marscf import models
+
     run = Path("data/runs/trial/digits/gaussian/seed0")
     run.mkdir(parents=True)
     config = {
@@ -111,3 +121,31 @@ def workplace(tmp_path, monkeypatch, digits, model):
     monkeypatch.setattr(models, "build", lambda config: GaussianFlow(SHAPE, LEVELS, **config["options"]))
     models.save(model, config, run / models.WEIGHTS)
     return run
+
+
+@pytest.fixture(scope="session")
+def trained_extractor(tmp_path_factory, digits):
+    """Folder of a digits-net trained on the digits, one epoch: enough for features."""
+    from marscf.evaluation import digits_net
+
+    here, epochs = Path.cwd(), digits_net.RECIPE["epochs"]
+    folder = tmp_path_factory.mktemp("extractor")
+    try:
+        os.chdir(folder)
+        digits_net.RECIPE["epochs"] = 1
+        prepare(Path("data/datasets"), *digits)
+        digits_net.train_extractor("digits")
+    finally:
+        digits_net.RECIPE["epochs"] = epochs
+        os.chdir(here)
+    return folder / digits_net.ROOT
+
+
+@pytest.fixture
+def extractor_at_hand(prepared, trained_extractor, monkeypatch):
+    """The working directory with that digits-net where commands look for it."""
+    from marscf.evaluation import digits_net
+
+    monkeypatch.setitem(digits_net.RECIPE, "epochs", 1)
+    shutil.copytree(trained_extractor, digits_net.ROOT)
+    return prepared

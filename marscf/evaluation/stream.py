@@ -1,0 +1,73 @@
+"""Arrays on disk that are computed batch by batch, and gone on with after an interruption."""
+
+import fcntl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from marscf.errors import EvaluationError, MarscfError
+from marscf.files import read_json, write_json
+
+
+def fill(
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: type,
+    compute: Callable[[int, int], np.ndarray],
+    batch_size: int,
+    *,
+    desc: str = "",
+    progress: bool = False,
+) -> np.ndarray:
+    """Return the array at `path` as a read-only memory map, computing what it lacks.
+
+    `compute(start, stop)` gives rows `start … stop-1`; `start` is a multiple of `batch_size`. Each batch is
+    on disk before the next begins, so that an interruption loses one at most. Of several processes one
+    computes while the others wait. Whatever the rows depend on must be in the file's name.
+    """
+    marker = path.with_suffix(".json")
+    with _locked(path):
+        done = _rows_done(marker) if _fits(path, shape, dtype) else 0
+        if not done:
+            marker.unlink(missing_ok=True)
+            np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape).flush()
+        bar = tqdm(total=shape[0], initial=done, unit="image", desc=desc, disable=not progress)
+        with bar:
+            array = np.lib.format.open_memmap(path, mode="r+")
+            for start in range(done, shape[0], batch_size):
+                stop = min(start + batch_size, shape[0])
+                array[start:stop] = compute(start, stop)
+                array.flush()
+                write_json(marker, {"rows": stop})
+                bar.update(stop - start)
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = open(path.with_suffix(".lock"), "w")  # noqa: SIM115
+    except OSError as error:
+        raise EvaluationError(f"cannot write {path}: {error.strerror}; choose a writable folder") from error
+    with handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # let go when the process ends, however it ends
+        yield
+
+
+def _fits(path: Path, shape: tuple[int, ...], dtype: type) -> bool:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return False
+    return array.shape == shape and array.dtype == dtype
+
+
+def _rows_done(marker: Path) -> int:
+    try:
+        return int(read_json(marker)["rows"])
+    except (MarscfError, KeyError, TypeError, ValueError):
+        return 0
