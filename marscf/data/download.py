@@ -113,7 +113,9 @@ def download(urls: list[str], target: Path, expected: Expected) -> str:
 
 def _fetch(url: str, part: _Part, name: str) -> None:
     """Fill the part from one address; raises `_Refused` when that has become hopeless."""
-    if part.expected.checksum and part.complete(None):
+    if not part.expected.checksum:
+        part.restart()  # nothing could tell whether what an earlier call left belongs to this file
+    elif part.complete(None):
         return  # an earlier call was stopped just before the renaming
     idle, furthest, mismatches, reason = 0, part.size, 0, ""
     while idle < ATTEMPTS:
@@ -147,12 +149,12 @@ def _fetch(url: str, part: _Part, name: str) -> None:
                 continue
             reason = f"ended after {part.size:,} bytes"
         except urllib.error.HTTPError as error:
-            reason = f"answers {error.code} {error.reason}"
+            reason = f"answers {error.code} {' '.join(str(error.reason).split())}"
             if error.code == 416:  # nothing after what is here, yet that is not the file
                 if part.complete(None) and part.size:
                     return
                 part.restart()
-            elif error.code in FINAL:
+            elif error.code in FINAL or error.code < 400:
                 raise _Refused(reason) from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = str(getattr(error, "reason", "") or error) or type(error).__name__
@@ -194,7 +196,7 @@ def _opened_by_fsspec(url: str, offset: int) -> Iterator[tuple[BinaryIO, int, in
         with fsspec.open(url, "rb") as stream:
             stream.seek(offset)
             yield stream, offset, getattr(stream, "size", None)
-    except (FileNotFoundError, ImportError) as error:
+    except (FileNotFoundError, ImportError, ValueError) as error:
         raise _Refused(str(error) or "no such file") from None
     except _Refused:
         raise

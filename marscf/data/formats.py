@@ -128,30 +128,32 @@ def _png_tar(path: Path, shape: Shape) -> Iterator[tuple[np.ndarray, None]]:
 
 
 def _npz_batches(path: Path, shape: Shape) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    size = math.prod(shape)
-    for name, batch in unpack.read_zip(path, path):
-        if not name.endswith(".npz"):
-            continue
-        place, classes = f"{path}: {name}", None
-        for member, stream in unpack.read_zip(batch, place):
-            if member == "labels.npy":
-                (count, *rest), dtype = unpack.read_npy(stream, place)
-                if rest or count > LARGEST_LABELS:
-                    raise DataError(f"{place}: its labels are no plain list; replace it")
-                content = unpack.read_exactly(stream, count * dtype.itemsize, place)
-                classes = np.frombuffer(content, dtype)
-        if classes is None or classes.min(initial=0) < 0 or classes.max(initial=0) > 0xFFFF:
-            raise DataError(f"{place} has no labels, or impossible ones; replace it")
-        for member, stream in unpack.read_zip(batch, place):
-            if member != "data.npy":
-                continue
-            shape_of, dtype = unpack.read_npy(stream, place)
-            if shape_of != (len(classes), size) or dtype != np.uint8:
-                raise DataError(f"{place} holds {dtype} {shape_of}, expected ({len(classes)}, {size}) bytes")
+    for name, batch in unpack.read_zip(path, path, ".npz"):
+        place = f"{path}: {name}"
+        labels = [_npz_labels(stream, place) for _, stream in unpack.read_zip(batch, place, "labels.npy")]
+        if len(labels) != 1:
+            raise DataError(f"{place} has no labels; replace it")
+        classes, size = labels[0], math.prod(shape)
+        for _, stream in unpack.read_zip(batch, place, "data.npy"):
+            sides, dtype = unpack.read_npy(stream, place)
+            if sides != (len(classes), size) or dtype != np.uint8:
+                raise DataError(
+                    f"{place} holds {dtype} {sides}, not uint8 {(len(classes), size)}; replace it"
+                )
             for start in range(0, len(classes), PART):
                 n = min(PART, len(classes) - start)
                 pixels = np.frombuffer(unpack.read_exactly(stream, n * size, place), np.uint8)
-                yield pixels.reshape(n, *shape), classes[start : start + n].astype(np.uint16)
+                yield pixels.reshape(n, *shape), classes[start : start + n]
+
+
+def _npz_labels(stream: BinaryIO, place: str) -> np.ndarray:
+    (count, *rest), dtype = unpack.read_npy(stream, place)
+    if rest or count > LARGEST_LABELS:
+        raise DataError(f"{place}: its labels are no plain list; replace it")
+    classes = np.frombuffer(unpack.read_exactly(stream, count * dtype.itemsize, place), dtype)
+    if classes.min(initial=0) < 0 or classes.max(initial=0) > 0xFFFF:
+        raise DataError(f"{place} has impossible labels; replace it")
+    return classes.astype(np.uint16)
 
 
 def folder(files: dict[str, Path], shape: Shape) -> Iterator[Part]:

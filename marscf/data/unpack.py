@@ -25,7 +25,7 @@ from marscf.errors import DataError
 BLOCK = 512  # bytes, of a tar archive
 LARGEST_IMAGE = 1 << 24  # bytes of a PNG file
 LARGEST_SIDE = 4096  # pixels
-LARGEST_BATCH = 1 << 30  # bytes of a member of a zip archive
+LARGEST_ZIP = 1 << 33  # bytes of all members of a zip archive
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 DAMAGE = (
     OSError,
@@ -122,20 +122,17 @@ def _check_name(name: str, place: object) -> None:
         raise DataError(f"{place}: unsafe member name {name!r}; such archives are refused")
 
 
-def read_zip(
-    path: Path | BinaryIO, place: object, largest: int = LARGEST_BATCH
-) -> Iterator[tuple[str, BinaryIO]]:
-    """Yield `(name, seekable file)` of the members of a zip archive, each checked by its CRC."""
+def read_zip(path: Path | BinaryIO, place: object, suffix: str) -> Iterator[tuple[str, BinaryIO]]:
+    """Yield `(name, seekable file)` of the members of a zip archive that end in `suffix`, CRC checked."""
     with damage(place), zipfile.ZipFile(path) as archive:
+        if sum(info.file_size for info in archive.infolist()) > LARGEST_ZIP:
+            raise DataError(f"{place} unpacks to more than {LARGEST_ZIP:,} bytes; replace it")
         for info in archive.infolist():
             _check_name(info.filename, place)
-            if info.is_dir():
+            if not info.filename.endswith(suffix):
                 continue
-            if (
-                info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-                or info.file_size > largest
-            ):
-                raise DataError(f"{place}: {info.filename!r} is too large or oddly compressed; replace it")
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise DataError(f"{place}: {info.filename!r} is oddly compressed; replace it")
             with tempfile.TemporaryFile() as copy, archive.open(info) as member:
                 shutil.copyfileobj(member, copy, 1 << 20)  # zipfile stops at file_size and checks the CRC
                 copy.seek(0)
