@@ -1,0 +1,1 @@
+"""Tables, figures and the page to read, from what the stages measured; and the regression check."""

@@ -1,0 +1,158 @@
+"""All measurements of a scale in one tidy table, `reports/<scale>/metrics.csv`."""
+
+import csv
+import io
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from marscf.config import Config, load_config
+from marscf.errors import ConfigError, MarscfError
+from marscf.files import read_json, replacing
+from marscf.reporting.metrics import COLUMNS, finite
+from marscf.reporting.published import comparable
+from marscf.runs import RECEIPT, Run
+
+if TYPE_CHECKING:
+    import pandas
+
+MEASUREMENTS = ("likelihood.json", "fidelity.json")
+FLOOR = "floor.json"
+REAL = "real"  # the system of a floor: real images against real images
+
+
+def reports(scale: str) -> Path:
+    """The folder of a scale's report."""
+    return Path("reports") / scale
+
+
+def collect(scale: str, runs: Sequence[str], out: Path | None = None) -> Path:
+    """Write `metrics.csv` from what the runs' stages left, and return its path.
+
+    The same measurements give the same bytes. Raises `MarscfError` for a number that is not finite, a
+    measurement file of another run, and two different values of one metric.
+    """
+    config = load_config()
+    config.scale(scale)
+    rows: dict[tuple, dict[str, Any]] = {}
+    for row in _all_rows(config, scale, runs):
+        key = (row["dataset"], row["system"], row["seed"], row["metric"])
+        if (known := rows.setdefault(key, row)) is not row and known["value"] != row["value"]:
+            raise MarscfError(
+                f"{'/'.join(map(str, key[:3]))}: {key[3]} is {known['value']} and also {row['value']}; "
+                "the run's files are of different trainings: measure again"
+            )
+    order = {name: place for place, name in enumerate([*config.datasets, *config.systems, REAL])}
+    text = io.StringIO(newline="")
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(COLUMNS)
+    for key in sorted(rows, key=lambda k: (order.get(k[0], 999), order.get(k[1], 999), k)):
+        table.writerow([_plain(rows[key][column]) for column in COLUMNS])
+    out = out or reports(scale) / "metrics.csv"
+    with replacing(out) as temporary:
+        temporary.write_text(text.getvalue())
+    return out
+
+
+def _plain(value: Any) -> Any:
+    """Floats by `repr`, to the last bit; None as nothing."""
+    return repr(value) if isinstance(value, float) else "" if value is None else value
+
+
+def _all_rows(config: Config, scale: str, runs: Sequence[str]) -> Iterator[dict[str, Any]]:
+    datasets = {}
+    for path in map(Path, runs):
+        run = Run.from_path(path)
+        if run.scale != scale:
+            raise ConfigError(f"{path} is a run of scale {run.scale}, not of {scale}")
+        datasets[run.dataset] = path.parent.parent
+        for name in MEASUREMENTS:
+            if (path / name).is_file():
+                yield from _measured(path / name, run)
+        yield from _from_receipt(path / RECEIPT, run)
+    for dataset, folder in datasets.items():
+        if (folder / FLOOR).is_file():
+            yield from _measured(folder / FLOOR, Run(scale, dataset, REAL, 0))
+    speed = reports(scale) / "sampling_speed.csv"
+    if speed.is_file():
+        the_scale = config.scale(scale)
+        yield from _from_sweep(
+            speed, the_scale.studies.sampling_speed.dataset or the_scale.datasets[0], scale
+        )
+
+
+def _row(
+    run: Run, metric: str, value: float, stderr: float | None, n: int, protocol: str, place: Path
+) -> dict:
+    row = {
+        **{"scale": run.scale, "dataset": run.dataset, "system": run.system, "seed": run.seed},
+        **{"metric": metric, "value": finite(metric, value, str(place))},
+        "stderr": None if stderr is None else finite(f"the standard error of {metric}", stderr, str(place)),
+        **{"n": int(n), "protocol": protocol, "published": None, "published_source": None},
+    }
+    if entry := comparable(row):
+        row |= {"published": entry.value, "published_source": entry.source}
+    return row
+
+
+def _measured(path: Path, run: Run) -> Iterator[dict[str, Any]]:
+    content = read_json(path)
+    try:
+        of = content["run"]
+        if (of["dataset"], of.get("system", run.system)) != (run.dataset, run.system):
+            raise MarscfError(f"{path} holds measurements of {of}, not of its folder; measure again")
+        for entry in content["measurements"]:
+            yield _row(run, *(entry[key] for key in ("metric", "value", "stderr", "n", "protocol")), path)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise MarscfError(f"{path} is no measurement file ({error!r}); delete it and measure again") from None
+
+
+def _from_receipt(path: Path, run: Run) -> Iterator[dict[str, Any]]:
+    receipt = read_json(path)
+    if receipt.get("parameters") is not None:
+        yield _row(run, "parameters", receipt["parameters"], None, 1, "trainable numbers", path)
+    if receipt.get("train_images_per_second"):
+        host = receipt.get("host") or {}
+        device = host.get("gpu") or f"{host.get('cpu')}, {host.get('threads')} threads"
+        speed = receipt["train_images_per_second"]
+        yield _row(run, "train_images_per_second", speed, None, receipt["steps"], f"on {device}", path)
+
+
+def _from_sweep(path: Path, dataset: str, scale: str) -> Iterator[dict[str, Any]]:
+    times: dict[tuple[str, int], list[dict[str, str]]] = defaultdict(list)
+    with open(path, newline="") as stream:
+        for line in csv.DictReader(stream):
+            times[line["system"], int(line["image_size"])].append(line)
+    for (system, side), lines in times.items():
+        run, one = Run(scale, dataset, system, 0), lines[0]
+        milliseconds = [float(line["milliseconds"]) for line in lines]
+        mean, n = sum(milliseconds) / len(lines), len(lines)
+        error = math.sqrt(sum((m - mean) ** 2 for m in milliseconds) / (n - 1) / n) if n > 1 else None
+        shape = f"{one['batch_size']} images of {one['channels']}×{side}×{side}"
+        yield _row(run, f"sampling_ms[{side}]", mean, error, n, f"{shape}, {one['device']}", path)
+        steps = int(one["sequential_steps"])
+        yield _row(run, f"sequential_steps[{side}]", steps, None, 1, f"counted, {shape}", path)
+
+
+def read_metrics(path: str | Path) -> "pandas.DataFrame":
+    """Read a `metrics.csv`; raises `MarscfError` where it is missing, has other columns, or holds NaN."""
+    import pandas
+
+    path = Path(path)
+    if not path.is_file():
+        raise MarscfError(f"no {path}; make it with: marscf report collect")
+    frame = pandas.read_csv(
+        path, dtype={"protocol": str, "published_source": str}, float_precision="round_trip"
+    )
+    if list(frame.columns) != COLUMNS:
+        raise MarscfError(f"{path}: columns {', '.join(frame.columns)}; expected {', '.join(COLUMNS)}")
+    if (bad := frame[~frame["value"].map(math.isfinite)]).size:
+        first = bad.iloc[0]
+        raise MarscfError(
+            f"{path}: {first['metric']} of {first['system']} on {first['dataset']} is no number"
+        )
+    text = ["protocol", "published_source"]
+    frame[text] = frame[text].fillna("")
+    return frame

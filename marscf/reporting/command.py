@@ -1,0 +1,38 @@
+"""`marscf report collect|index`: measurements into one table, and one page to read."""
+
+import argparse
+
+EXAMPLES = """examples:
+  marscf report collect --scale quick --runs data/runs/quick/digits/*/seed0
+  marscf report index --scale quick"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommands of `marscf report`."""
+    parser.epilog = EXAMPLES
+    parts = parser.add_subparsers(dest="part", required=True, metavar="PART")
+
+    def part(name: str, text: str) -> argparse.ArgumentParser:
+        command = parts.add_parser(name, help=text, description=text)
+        command.add_argument(
+            "--scale", required=True, help="a file in config/scales: quick, laptop, gpu-hour, paper"
+        )
+        return command
+
+    collect = part("collect", "all measurements of the runs, tidy -> reports/SCALE/metrics.csv")
+    collect.add_argument(
+        "--runs", nargs="+", required=True, metavar="RUN", help="data/runs/SCALE/<dataset>/<system>/seed<k>"
+    )
+    part("index", "one self-contained page -> reports/SCALE/index.html, and summary.txt")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write the table or the page and say where it is."""
+    if args.part == "collect":
+        from marscf.reporting.collect import collect
+
+        print(collect(args.scale, args.runs))
+    else:
+        from marscf.reporting.index import write_index
+
+        print(write_index(args.scale))

@@ -1,0 +1,172 @@
+"""What holds of the paper at a scale: its claims, each checked against the measurements."""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from marscf.errors import MarscfError
+from marscf.reporting import sources
+from marscf.reporting.collect import REAL
+from marscf.reporting.metrics import metric_of, pretty, title
+from marscf.reporting.speed import growth, read_sweep
+
+if TYPE_CHECKING:
+    import pandas
+
+CONFIDENT = 2.0  # standard errors of a difference
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim; that it `holds`, `fails`, is `open` (within noise) or was `unmeasured`; the evidence."""
+
+    claim: str
+    verdict: str
+    evidence: str
+
+
+def _rows(metrics: "pandas.DataFrame", metric: str, dataset: str | None = None) -> dict[str, dict[str, Any]]:
+    """The first seed's rows of a metric by system."""
+    chosen = metrics[metrics["metric"] == metric]
+    if dataset:
+        chosen = chosen[chosen["dataset"] == dataset]
+    return {row["system"]: row for row in reversed(chosen.to_dict("records"))}
+
+
+def _better(claim: str, winner: dict | None, loser: dict | None) -> Finding:
+    """Whether `winner` is better than `loser`, by more than their errors leave to chance."""
+    if winner is None or loser is None:
+        return Finding(claim, "unmeasured", "not both were measured")
+    name = winner["metric"]
+    sign = -1 if metric_of(name).better == "higher" else 1
+    gain = sign * (loser["value"] - winner["value"])
+    errors = [row["stderr"] for row in (winner, loser) if row["stderr"] == row["stderr"]]
+    noise = CONFIDENT * math.hypot(*errors) if errors else 0.0
+    verdict = "holds" if gain > noise else "fails" if gain < -noise else "open"
+    numbers = (
+        f"{pretty(name, row['value'], row['stderr'] if row['stderr'] == row['stderr'] else None)} "
+        f"({sources.system_title(row['system'])})"
+        for row in (winner, loser)
+    )
+    return Finding(
+        claim,
+        verdict,
+        f"{title(name)} on {sources.dataset_title(winner['dataset'])}: {' against '.join(numbers)}",
+    )
+
+
+def findings(metrics: "pandas.DataFrame", scale: str) -> list[Finding]:
+    """Check the paper's claims, dataset by dataset where they are about datasets."""
+    found = []
+    for dataset in dict.fromkeys(metrics["dataset"]):
+        bits = _rows(metrics, "bits_per_dim", dataset)
+        if not bits:
+            continue
+        found += [
+            _better(
+                "A mAR prior gives a better likelihood than Glow's Gaussian one, couplings alike.",
+                bits.get("marscf-affine"),
+                bits.get("glow"),
+            ),
+            _better(
+                "MixLogCDF couplings give a better likelihood than affine ones.",
+                bits.get("marscf-mixlogcdf"),
+                bits.get("marscf-affine"),
+            ),
+            _better(
+                "mAR-SCF has a better likelihood than Residual Flow.",
+                bits.get("marscf-mixlogcdf"),
+                bits.get("residual-flow"),
+            ),
+        ]
+        fids = [name for name in dict.fromkeys(metrics["metric"]) if name.partition("[")[0] == "fid"]
+        for fid in fids[:1]:
+            by_system = _rows(metrics, fid, dataset)
+            found.append(
+                _better(
+                    "mAR-SCF's samples have a lower FID than Residual Flow's.",
+                    by_system.get("marscf-mixlogcdf"),
+                    by_system.get("residual-flow"),
+                )
+            )
+        if "histogram" in bits:
+            found.append(_all_beat(bits, bits["histogram"]))
+    return [*found, *_of_sweep(scale)]
+
+
+def _all_beat(bits: dict[str, dict], least: dict) -> Finding:
+    claim = "Every system beats an independent histogram of each pixel (our own check, not the paper's)."
+    rest = [row for name, row in bits.items() if name not in ("histogram", REAL)]
+    losers = [sources.system_title(row["system"]) for row in rest if row["value"] >= least["value"]]
+    evidence = f"the histogram has {pretty('bits_per_dim', least['value'], least['stderr'])} bits/dim"
+    if losers:
+        return Finding(claim, "fails", f"{evidence}; {', '.join(losers)} do not beat it")
+    worst = max(rest, key=lambda row: row["value"], default=None)
+    if worst is None:
+        return Finding(claim, "unmeasured", "nothing else was measured")
+    return Finding(
+        claim,
+        "holds",
+        f"{evidence}, the worst of {len(rest)} systems {pretty('bits_per_dim', worst['value'], worst['stderr'])}",
+    )
+
+
+def _of_sweep(scale: str) -> list[Finding]:
+    linear = "mAR-SCF's sequential steps grow in proportion to the image's side, O(N)."
+    faster = "mAR-SCF samples faster than PixelCNN, and the more so the larger the image."
+    try:
+        sweep = read_sweep(scale)
+    except MarscfError:
+        return [Finding(claim, "unmeasured", "no sampling-speed sweep") for claim in (linear, faster)]
+    return [_linear(linear, sweep), _faster(faster, sweep)]
+
+
+def _linear(claim: str, sweep: "pandas.DataFrame") -> Finding:
+    ours = [name for name in dict.fromkeys(sweep["system"]) if name.startswith("marscf")]
+    fits = {name: growth(sweep[sweep["system"] == name], "sequential_steps") for name in ours}
+    if not ours or None in fits.values():
+        return Finding(claim, "unmeasured", "no mAR-SCF at three sides or more")
+    holds = all(abs(fit.exponent - 1) < 0.1 for fit in fits.values())
+    text = ", ".join(f"N^{fit.exponent:.2f} ({sources.system_title(name)})" for name, fit in fits.items())
+    return Finding(claim, "holds" if holds else "fails", f"counted steps grow as {text}")
+
+
+def _faster(claim: str, sweep: "pandas.DataFrame") -> Finding:
+    ours, theirs = ("marscf-mixlogcdf", "pixelcnn")
+    mean = sweep.groupby(["system", "image_size"])["milliseconds"].mean()
+    if ours not in mean or theirs not in mean:
+        return Finding(claim, "unmeasured", "not both were timed")
+    sides = sorted(set(mean[ours].index) & set(mean[theirs].index))
+    ratio = [mean[theirs][side] / mean[ours][side] for side in sides]
+    text = ", ".join(f"{value:.2g}× at N = {side}" for side, value in zip(sides, ratio, strict=True))
+    holds = ratio and ratio[-1] > 1 and ratio[-1] == max(ratio)
+    device = sweep["device"].iloc[0]
+    return Finding(
+        claim, "holds" if holds else "fails", f"PixelCNN's time over mAR-SCF (MixLogCDF)'s: {text} ({device})"
+    )
+
+
+def headlines(metrics: "pandas.DataFrame", scale: str, found: list[Finding]) -> list[str]:
+    """Three lines to end with: the best likelihood of mAR-SCF, the claims, the sampling."""
+    rows = metrics[metrics["metric"] == "bits_per_dim"]
+    if rows.empty:
+        first = f"Scale {scale}: no likelihood was measured."
+    else:
+        ours = rows[rows["system"].str.startswith("marscf")]
+        best = (rows if ours.empty else ours).sort_values("value").iloc[0]
+        number = pretty("bits_per_dim", best["value"], best["stderr"])
+        first = (
+            f"{sources.system_title(best['system'])} on {sources.dataset_title(best['dataset'])}: "
+            f"{number} bits/dim on {best['n']:,} test images (scale {scale})."
+        )
+
+    def count(verdict: str) -> int:
+        return sum(finding.verdict == verdict for finding in found)
+
+    second = (
+        f"Of {len(found)} claims checked {count('holds')} hold here, {count('fails')} do not, "
+        f"{count('open')} are within noise and {count('unmeasured')} were not measured."
+    )
+    speed = next((f for f in found if f.claim.startswith("mAR-SCF samples faster")), None)
+    third = f"Sampling: {speed.evidence}." if speed else "Sampling: no sweep."
+    return [first, second, third]

@@ -1,0 +1,180 @@
+"""The page to read: `reports/<scale>/index.html`, self-contained, and `summary.txt`."""
+
+import base64
+import html
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from marscf import __version__
+from marscf.config import load_config
+from marscf.errors import MarscfError
+from marscf.files import read_json, replacing
+from marscf.reporting import sources, tables
+from marscf.reporting.collect import read_metrics, reports
+from marscf.reporting.findings import findings, headlines
+from marscf.reporting.metrics import pretty, title
+from marscf.reporting.speed import speed_table
+from marscf.runs import RECEIPT, Run, config_hash, run_config
+
+if TYPE_CHECKING:
+    import pandas
+
+#: The page's order: (heading, tables and figures under it).
+SECTIONS = [
+    ("Likelihood", ["table_likelihood"]),
+    (
+        "Samples",
+        ["fig08_mnist_samples", "fig09_cifar10_samples", "fig10_imagenet32_samples", "table_fidelity"],
+    ),
+    ("Sampling speed", ["fig07_sampling_speed", "table_sampling_speed"]),
+    ("Interpolation", ["fig11_interpolation", "fig12_interpolation_scores"]),
+    ("Why channels need each other", ["latent_correlation"]),
+    ("Training", ["training_curves"]),
+    ("Published numbers", ["table_published"]),
+]
+
+
+def write_index(scale: str) -> Path:
+    """Write `index.html` and `summary.txt` from what lies in `reports/<scale>` and the runs' receipts.
+
+    The page holds its figures, styles and scripts, and asks no other host for anything. What was not drawn
+    (a narrowed selection) is left out. Raises `MarscfError` where there are no metrics or a receipt is gone.
+    """
+    import jinja2
+
+    folder = reports(scale)
+    the_scale = load_config().scale(scale)
+    metrics = read_metrics(folder / "metrics.csv")
+    runs = [_run(run, metrics) for run in _runs(metrics)]
+    found = findings(metrics, scale)
+    lines = headlines(metrics, scale, found)
+    here = Path(__file__).parent
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(here),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("page.html").render(
+        **{"scale": the_scale, "version": __version__, "headlines": lines, "findings": found, "runs": runs},
+        machines=sorted({run["machine"] for run in runs}),
+        training=_duration(sum(run["receipt"].get("seconds") or 0 for run in runs)),
+        datasets=[sources.dataset_title(name) for name in dict.fromkeys(metrics["dataset"])],
+        systems=[sources.system_title(name) for name in dict.fromkeys(run["system"] for run in runs)],
+        sections=list(_sections(scale, metrics)),
+        **{name: (here / f"page.{name}").read_text() for name in ("css", "js")},
+    )
+    for name, text in (("index.html", page), ("summary.txt", "\n".join(lines) + "\n")):
+        with replacing(folder / name) as temporary:
+            temporary.write_text(text)
+    return folder / "index.html"
+
+
+def _runs(metrics: "pandas.DataFrame") -> list[Run]:
+    """The runs that were trained: those with a receipt's or a likelihood's rows."""
+    trained = metrics[metrics["metric"] == "parameters"]
+    return [
+        Run(row["scale"], row["dataset"], row["system"], int(row["seed"]))
+        for row in trained.drop_duplicates(["dataset", "system", "seed"]).to_dict("records")
+    ]
+
+
+def _run(run: Run, metrics: "pandas.DataFrame") -> dict[str, Any]:
+    """All that the page says of a run."""
+    receipt = read_json(run.path / RECEIPT)
+    config = run_config(run.path)
+    if receipt["config_hash"] != config_hash(config):
+        raise MarscfError(
+            f"{run.path}: was trained with another config ({receipt['config_hash']}); run the workflow again"
+        )
+    rows = metrics[
+        metrics["dataset"].eq(run.dataset) & metrics["system"].eq(run.system) & metrics["seed"].eq(run.seed)
+    ]
+    host = receipt.get("host") or {}
+    stages = ["train", "evaluate likelihood"] + ["evaluate fidelity"] * (run.path / "fidelity.json").is_file()
+    return {
+        **vars(run),
+        "anchor": tables.anchor(vars(run)),
+        "title": f"{sources.system_title(run.system)}, {sources.dataset_title(run.dataset)}"
+        + (f", seed {run.seed}" if metrics["seed"].nunique() > 1 else ""),
+        "path": str(run.path),
+        "receipt": receipt,
+        "receipt_text": json.dumps(receipt, indent=1),
+        "config_text": json.dumps(config, indent=1),
+        "machine": host.get("gpu") or f"{host.get('cpu', 'unknown CPU')}, {host.get('threads', '?')} threads",
+        "duration": _duration(receipt.get("seconds") or 0),
+        "commands": [f"marscf {stage} {run.path}" for stage in stages],
+        "numbers": [
+            {
+                "title": title(row["metric"]),
+                "text": pretty(
+                    row["metric"], row["value"], row["stderr"] if row["stderr"] == row["stderr"] else None
+                ),
+                "n": f"{row['n']:,}",
+                "protocol": row["protocol"],
+            }
+            for row in rows.to_dict("records")
+        ],
+    }
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def _sections(scale: str, metrics: "pandas.DataFrame") -> Iterator[dict[str, Any]]:
+    """Yield the sections that have anything in them."""
+    for heading, names in SECTIONS:
+        items = [item for name in names if (item := _item(scale, name, metrics))]
+        if items:
+            yield {"heading": heading, "anchor": re.sub(r"\W+", "-", heading.lower()), "items": items}
+
+
+def _item(scale: str, name: str, metrics: "pandas.DataFrame") -> dict[str, Any] | None:
+    folder = reports(scale)
+    item = {"name": name, "text": _prose(folder / "notebooks" / f"{name}.ipynb")}
+    if name.startswith("table_"):
+        if not (folder / "tables" / f"{name}.csv").is_file():
+            return None
+        makers = {
+            "table_likelihood": lambda: tables.likelihood(metrics),
+            "table_fidelity": lambda: tables.fidelity(metrics),
+            "table_sampling_speed": lambda: speed_table(scale),
+            "table_published": lambda: tables.published_numbers(metrics, scale),
+        }
+        return {**item, "table": makers[name]().html(link=True)}
+    path = folder / "figures" / f"{name}.svg"
+    if not path.is_file():
+        return None
+    return {**item, "image": f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"}
+
+
+def _prose(notebook: Path) -> dict[str, str]:
+    """The title and text of an executed notebook's first cell: the report says it once, in the notebook."""
+    name = notebook.stem.replace("_", " ")
+    if not notebook.is_file():
+        return {"title": name, "html": ""}
+    first = next((cell for cell in read_json(notebook)["cells"] if cell["cell_type"] == "markdown"), None)
+    text = "".join(first["source"]) if first else f"# {name}"
+    heading, _, rest = text.partition("\n")
+    paragraphs = [part.strip() for part in rest.split("\n\n") if part.strip()]
+    return {
+        "title": heading.lstrip("# ").strip(),
+        "html": "\n".join(f"<p>{_inline(part)}</p>" for part in paragraphs),
+    }
+
+
+def _inline(text: str) -> str:
+    """Markdown's `code`, **bold** and *italic*, everything else escaped."""
+    text = html.escape(text)
+    for pattern, tag in ((r"`([^`]+)`", "code"), (r"\*\*([^*]+)\*\*", "b"), (r"\*([^*]+)\*", "i")):
+        text = re.sub(pattern, rf"<{tag}>\1</{tag}>", text)
+    return text

@@ -1,0 +1,57 @@
+"""What figures and pages read of a run: names as printed, images, numbers."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from marscf.config import load_config
+from marscf.errors import MarscfError
+from marscf.files import read_json
+from marscf.reporting.collect import REAL
+from marscf.reporting.metrics import pretty
+from marscf.runs import Run, run_config
+
+
+def system_title(name: str) -> str:
+    """A system's name as printed."""
+    if name == REAL:
+        return "Real images"
+    known = load_config().systems
+    return known[name].title if name in known else name
+
+
+def dataset_title(name: str) -> str:
+    """A dataset's name as printed."""
+    known = load_config().datasets
+    return known[name].title if name in known else name
+
+
+def measured(run: str | Path, file: str, metric: str) -> str | None:
+    """A run's number with its standard error, as printed, or None where it was not measured."""
+    path = Path(run) / file
+    if not path.is_file():
+        return None
+    for entry in read_json(path)["measurements"]:
+        if entry["metric"] == metric:
+            return pretty(metric, entry["value"], entry["stderr"])
+    return None
+
+
+def samples(run: str | Path) -> np.ndarray:
+    """A run's samples, `uint8 (n,C,H,W)`, grey levels stretched to 0 … 255."""
+    path = Path(run) / "samples.npy"
+    if not path.is_file():
+        raise MarscfError(f"no {path}; draw them with: marscf sample {run} -n 64 --out {path}")
+    return stretched(np.load(path, allow_pickle=False), run)
+
+
+def stretched(images: np.ndarray, run: str | Path) -> np.ndarray:
+    """Images of a run's dataset with its grey levels stretched to 0 … 255, `uint8`."""
+    levels = run_config(run)["data"]["grey_levels"]
+    return np.round(images.astype(np.float32) * (255 / (levels - 1))).clip(0, 255).astype(np.uint8)
+
+
+def names(run: str | Path) -> dict[str, Any]:
+    """A run's scale, dataset, system and seed."""
+    return vars(Run.from_path(run))

@@ -1,0 +1,136 @@
+"""A working directory with finished runs, in the formats that the stages write, made in a moment."""
+
+import json
+import math
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+SYSTEMS = {"glow": 1.90, "marscf-affine": 1.80, "histogram": 2.40}  # bits/dim
+DIMS, IMAGES = 64, 360
+
+
+def measurements(values, n, protocol):
+    return [
+        {"metric": name, "value": value, "stderr": error, "n": n, "protocol": protocol}
+        for name, (value, error) in values.items()
+    ]
+
+
+def write(path, value):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+def make_run(root, system, bits, seed=0, scale="quick", dataset="digits", n=IMAGES, dims=DIMS):
+    """Write what train, evaluate and sample leave of one run."""
+    from marscf.runs import config_hash, run_config
+
+    path = Path("data/runs") / scale / dataset / system / f"seed{seed}"
+    folder = root / path
+    names = {"scale": scale, "dataset": dataset, "system": system, "seed": seed}
+    config = json.loads(json.dumps(run_config(path)))
+    trained = system != "histogram"
+    write(
+        folder / "receipt.json",
+        {
+            "config_hash": config_hash(config),
+            **{"data_digest": "0" * 64, "weights_sha256": "1" * 64, "steps": 600, "parameters": 12345},
+            **{"best_validation_bits_per_dim": bits, "seconds": 61.5, "events": []},
+            **{"train_images_per_second": 812.5 if trained else None, "peak_memory_bytes": 10**9},
+            "code_version": "0.1.0",
+            "host": {"cpu": "A CPU", "gpu": None, "threads": 1},
+        },
+    )
+    nats = bits * math.log(2) * dims
+    protocol = f"lower bound, 8 draws, {n} test images, dims {dims}, no image dropped, float32, noise seed 0"
+    values = {"bits_per_dim": (bits, 0.01), "nats_per_image": (nats, 0.4), "parameters": (12345.0, None)}
+    write(folder / "likelihood.json", {"run": names, "measurements": measurements(values, n, protocol)})
+    values = {"fid[digits-net]": (20 * bits, None), "kid[digits-net]": (0.02 * bits, 0.001)}
+    values["inception_score[digits-net]"] = (9 - bits, 0.1)
+    card = "digits-net abcdef012345, 1000 samples, reference train"
+    write(folder / "fidelity.json", {"run": names, "measurements": measurements(values, 1000, card)})
+    shape = config["data"]["shape"]
+    random = np.random.default_rng(seed)
+    images = random.integers(0, config["data"]["grey_levels"], (64, *shape), dtype=np.uint8)
+    np.save(folder / "samples.npy", images)
+    if trained:
+        lines = []
+        for step in range(20, 601, 20):
+            line = {"step": step, "images": 64 * step, "train_bits_per_dim": bits + 30 / step}
+            if step % 100 == 0:
+                line["validation_bits_per_dim"] = bits + 35 / step
+            lines.append({**line, "learning_rate": 2e-3, "gradient_norm": 1.0, "seconds": step / 10})
+        (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def make_sweep(root, scale="quick"):
+    """Write a sweep in which mAR-SCF's time and steps are O(N), PixelCNN's O(N²)."""
+    random = np.random.default_rng(0)
+    rows = ["system,image_size,channels,levels,sequential_steps,batch_size,repeat,milliseconds,device"]
+    for system, power, first in (("glow", 0.2, 2), ("marscf-affine", 1, 10), ("pixelcnn", 2, 64)):
+        for level, side in enumerate((8, 16, 32), 2):
+            steps = {"glow": level, "marscf-affine": 2 ** (level + 2) - 2 - 4 * (level == 0)}.get(system, side**2)
+            for repeat in range(5):
+                time = first * (side / 8) ** power * (1 + 0.05 * random.random())
+                rows.append(f"{system},{side},1,{level},{steps},8,{repeat},{time:.4f},A CPU")
+    path = root / "reports" / scale / "sampling_speed.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(rows) + "\n")
+
+
+def make_interpolation(root, run, pairs=3, points=5):
+    """Write an interpolation study in which our path's scores are higher."""
+    folder, random = root / run, np.random.default_rng(1)
+    t = np.linspace(0, 1, points)
+    images = random.integers(0, 17, (pairs, 2, points, 1, 8, 8), dtype=np.uint8)
+    np.savez_compressed(folder / "interpolation.npz", images=images, t=t, methods=("linear", "ours"))
+    rows = ["method,t,metric,value,stderr,n,protocol"]
+    for method, sag in (("linear", 2.0), ("ours", 1.0)):
+        for at in t:
+            value = 6 - sag * 4 * at * (1 - at)
+            rows.append(f"{method},{at},inception_score[digits-net],{value},0.1,64,64 images at each t")
+    (folder / "interpolation_scores.csv").write_text("\n".join(rows) + "\n")
+    rows = ["pair,method,lambda,point,t,log_prob_latent,log_prob_image,distance"]
+    for pair in range(pairs):
+        for method, lam, base in (("linear", 0.0, -90), ("ours", 0.35, -80)):
+            rows += [f"{pair},{method},{lam},{i},{at},{base},{base - 5},{at}" for i, at in enumerate(t)]
+    (folder / "interpolation.csv").write_text("\n".join(rows) + "\n")
+
+
+def make_workdir(root):
+    """Fill a folder; return its runs' paths."""
+    shutil.copytree(REPOSITORY / "config", root / "config")
+    before = os.getcwd()
+    os.chdir(root)
+    try:
+        runs = [make_run(root, system, bits) for system, bits in SYSTEMS.items()]
+    finally:
+        os.chdir(before)
+    names = {"scale": "quick", "dataset": "digits", "system": "real", "seed": 0}
+    floor = measurements({"fid[digits-net]": (3.5, None)}, 1000, "real train against real test")
+    write(root / "data/runs/quick/digits/floor.json", {"run": names, "measurements": floor})
+    make_sweep(root)
+    make_interpolation(root, runs[1])
+    return [str(run) for run in runs]
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A folder with finished runs, not to be changed, and their paths."""
+    root = tmp_path_factory.mktemp("finished")
+    return root, make_workdir(root)
+
+
+@pytest.fixture
+def workdir(finished, tmp_path, monkeypatch):
+    """A copy of it, as the working directory; returns the runs' paths."""
+    root, runs = finished
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return runs
