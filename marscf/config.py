@@ -173,6 +173,7 @@ class Interpolation(Strict):
     points: Annotated[int, Field(ge=3)] = 9  # along a path, both ends counted
     iterations: PositiveInt = 100
     learning_rate: PositiveFloat = 5e-2
+    distance: Literal["standardised", "plain"] = "standardised"  # in each level's standard deviations, or not
     # λ1, each against λ2 = the middle one, which is drawn: only their ratio matters
     lambdas: Annotated[list[PositiveFloat], Field(min_length=1)] = [0.2, 0.35, 0.5]
 

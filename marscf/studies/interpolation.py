@@ -1,4 +1,4 @@
-"""Interpolation in latent space through dense regions (mAR-SCF, arXiv 2004.03891, section 4.4).
+"""Interpolation in latent space through dense regions (mAR-SCF, arXiv 2004.03891).
 
 A straight line between two latents leaves the dense regions of a multi-modal prior. Each of its points is
 therefore moved to a low value of
@@ -6,8 +6,12 @@ therefore moved to a low value of
     J(z) = -λ1·log p(z) + λ2·min(‖z-z_A‖², ‖z-z_B‖²)
 
 by Adamax, over the latents of all levels at once. All points of all pairs are one batch: J has no term
-between them and Adamax works element by element, so each point moves as if it were alone.
-Only λ1/λ2 matters: the minimum of J does not depend on its scale, and neither do Adamax's steps.
+between them and Adamax works element by element, so each point moves as if it were alone. Only λ1/λ2 matters:
+the minimum of J does not depend on its scale, and neither do Adamax's steps.
+
+A latent's scale is arbitrary (a flow that ends in z/2 has the same density of images), but λ1/λ2 is stated
+for all flows. So ‖·‖ is taken in standard deviations, one number a level; for latents of unit variance that
+is the plain norm.
 """
 
 from collections.abc import Callable
@@ -23,6 +27,46 @@ Latents = list[Tensor]  # one (B,C,H,W) a level, in the order of `encode`
 
 
 @dataclass(frozen=True)
+class Ends:
+    """The ends that each of B points lies between, and what distances to them are measured in."""
+
+    first: Latents
+    second: Latents
+    deviations: list[float]  # one a level; 1 for the plain norm
+
+    def distance(self, z: Latents) -> Tensor:
+        """Return `min(‖z-z_A‖², ‖z-z_B‖²)`, `(B,)`.
+
+        A tie counts as nearer to A. (`torch.minimum` would average both gradients: in the middle of the line
+        they cancel, and a point at a saddle of the density would stay there.)
+        """
+        to_first, to_second = self._squared(z, self.first), self._squared(z, self.second)
+        return torch.where(to_first <= to_second, to_first, to_second)
+
+    def _squared(self, z: Latents, end: Latents) -> Tensor:
+        levels = zip(z, end, self.deviations, strict=True)
+        return sum(((a - b) / unit).square().flatten(1).sum(1) for a, b, unit in levels)
+
+    def line(self, t: Tensor) -> Latents:
+        """Return the points `(1-t)·z_A + t·z_B` of each pair at `t (T,)`: `(P·T,C,H,W)`, pair by pair."""
+        t = t.to(self.first[0]).view(1, -1, 1, 1, 1)
+        levels = zip(self.first, self.second, strict=True)
+        return [((1 - t) * a.unsqueeze(1) + t * b.unsqueeze(1)).flatten(0, 1) for a, b in levels]
+
+    def repeat(self, copies: int) -> "Ends":
+        """Return the ends for so many points a pair, pair by pair."""
+        first, second = (
+            [level.repeat_interleave(copies, 0) for level in end] for end in (self.first, self.second)
+        )
+        return Ends(first, second, self.deviations)
+
+    def at(self, index: Tensor) -> "Ends":
+        """Return the ends of some of the points."""
+        first, second = ([level[index] for level in end] for end in (self.first, self.second))
+        return Ends(first, second, self.deviations)
+
+
+@dataclass(frozen=True)
 class Descent:
     """How points are moved."""
 
@@ -31,52 +75,27 @@ class Descent:
     distance_weight: float = 0.35  # λ2
 
 
-def straight(first: Latents, second: Latents, t: Tensor) -> Latents:
-    """Return the points `(1-t)·z_A + t·z_B`: `(P,C,H,W)` pairs at `t (T,)` → `(P·T,C,H,W)`, pair by pair."""
-    t = t.to(first[0]).view(1, -1, 1, 1, 1)
-    return [
-        ((1 - t) * a.unsqueeze(1) + t * b.unsqueeze(1)).flatten(0, 1)
-        for a, b in zip(first, second, strict=True)
-    ]
-
-
-def squared_distance(z: Latents, end: Latents) -> Tensor:
-    """Return `‖z-end‖²` over all levels, `(B,)`."""
-    return sum((a - b).square().flatten(1).sum(1) for a, b in zip(z, end, strict=True))
-
-
-def distance_to_ends(z: Latents, first: Latents, second: Latents) -> Tensor:
-    """Return `min(‖z-z_A‖², ‖z-z_B‖²)`, `(B,)`.
-
-    A tie counts as nearer to A. (`torch.minimum` would average both gradients: at the middle of the line they
-    cancel, and a point at a saddle of the density would stay there.)
-    """
-    to_first, to_second = squared_distance(z, first), squared_distance(z, second)
-    return torch.where(to_first <= to_second, to_first, to_second)
-
-
 def relax(
     model: FlowModel,
     start: Latents,
-    first: Latents,
-    second: Latents,
+    ends: Ends,
     density_weight: Tensor,
     descent: Descent,
     progress: Callable[[float], None] = lambda gain: None,
 ) -> Latents:
-    """Move the points `start`, each between its own ends, to denser places; all arguments are `(B,…)`.
+    """Move B points, each between its own ends, to denser places; `density_weight (B,)` is λ1.
 
-    `density_weight (B,)` is λ1. Of each point's iterates the one with the least J is returned among those
-    whose log p(z) is above the start's; where the pull of the ends allows none, the point climbs log p(z)
-    alone. `progress` is called after each iteration with the mean gain of log p(z) in nats. Raises
-    `EvaluationError` where a point has no denser place within reach (a mode, or NaN).
+    Of each point's iterates the one with the least J is returned among those whose log p(z) is above the
+    start's. Where the pull of the ends allows none, the point climbs log p(z) alone, by smaller steps, and
+    the least J is chosen from there. `progress` is called after each iteration with the mean gain of
+    log p(z) in nats. Raises `EvaluationError` where nothing denser was met (at a mode, or with NaN).
     """
-    z, found = _descend(model, start, first, second, density_weight, descent, progress)
+    z, found = _descend(model, start, ends, density_weight, descent, False, progress)
     if not found.all():
         left = (~found).nonzero().squeeze(1)
-        alone = Descent(descent.iterations, descent.learning_rate / 10, distance_weight=0.0)
-        only = [[level[left] for level in latents] for latents in (start, first, second)]
-        climbed, found = _descend(model, *only, density_weight[left], alone, lambda gain: None)
+        smaller = Descent(descent.iterations, descent.learning_rate / 10, descent.distance_weight)
+        points, weight = [level[left] for level in start], density_weight[left]
+        climbed, found = _descend(model, points, ends.at(left), weight, smaller, True, lambda gain: None)
         if not found.all():
             raise EvaluationError(
                 f"interpolation: {int((~found).sum())} of {len(start[0])} points found no place denser than "
@@ -90,13 +109,13 @@ def relax(
 def _descend(
     model: FlowModel,
     start: Latents,
-    first: Latents,
-    second: Latents,
+    ends: Ends,
     density_weight: Tensor,
     descent: Descent,
+    climb: bool,
     progress: Callable[[float], None],
 ) -> tuple[Latents, Tensor]:
-    """Return each point's best iterate, and whether one was denser than the start, `(B,)` bool."""
+    """Follow J downhill, or log p(z) uphill; return the best iterates, and whether there is one, `(B,)`."""
     z = [level.detach().clone().requires_grad_() for level in start]
     best = [level.detach().clone() for level in start]
     optimizer = torch.optim.Adamax(z, lr=descent.learning_rate)
@@ -105,8 +124,8 @@ def _descend(
     for iteration in range(descent.iterations + 1):
         with torch.enable_grad():
             log_prob = model.latent_log_prob(z)
-            distance = distance_to_ends(z, first, second)
-            objective = -density_weight * log_prob + descent.distance_weight * distance
+            objective = -density_weight * log_prob + descent.distance_weight * ends.distance(z)
+            downhill = -log_prob if climb else objective
         with torch.no_grad():
             if floor is None:
                 floor = log_prob.clone()
@@ -116,7 +135,7 @@ def _descend(
                 kept[better] = level[better]
         if iteration == descent.iterations:
             break
-        for level, gradient in zip(z, torch.autograd.grad(objective.sum(), z), strict=True):
+        for level, gradient in zip(z, torch.autograd.grad(downhill.sum(), z), strict=True):
             level.grad = gradient
         optimizer.step()
         progress((log_prob.detach() - floor).mean().item())
@@ -124,12 +143,12 @@ def _descend(
 
 
 @torch.no_grad()
-def describe_points(model: FlowModel, z: Latents, first: Latents, second: Latents) -> tuple[Tensor, Tensor]:
+def describe_points(model: FlowModel, z: Latents, ends: Ends) -> tuple[Tensor, Tensor]:
     """Return the points' images `uint8 (B,C,H,W)` and their numbers `(B,3)` in double precision.
 
-    The numbers are log p(z), log p(y) of the continuous image (both in nats), and the squared distance to
+    The numbers are log p(z) and log p(y) of the continuous image, both in nats, and the squared distance to
     the nearer end.
     """
     y = model.decode(z)
-    numbers = [model.latent_log_prob(z), model.log_density(y), distance_to_ends(z, first, second)]
+    numbers = [model.latent_log_prob(z), model.log_density(y), ends.distance(z)]
     return model.to_discrete(y), torch.stack([number.double() for number in numbers], dim=1)

@@ -21,11 +21,12 @@ from marscf.files import digest, replacing, seed_from, sha256_file
 from marscf.models import WEIGHTS, load
 from marscf.models.base import FlowModel
 from marscf.runs import run_config
-from marscf.studies.interpolation import Descent, describe_points, relax, straight
+from marscf.studies.interpolation import Descent, Ends, describe_points, relax
 from marscf.studies.scores import classifier, score_paths
 
 LINEAR, OURS = METHODS = ("linear", "ours")
 COLUMNS = ["pair", "method", "lambda", "point", "t", "log_prob_latent", "log_prob_image", "distance"]
+PARTS = "interpolation-parts"
 SCORE_COLUMNS = ["method", "t", "metric", "value", "stderr", "n", "protocol"]
 
 
@@ -72,15 +73,15 @@ def choose_pairs(dataset: str, count: int) -> np.ndarray:
     return np.array(pairs)
 
 
+@torch.no_grad()
 def exact_latents(model: FlowModel, images: Tensor) -> tuple[FlowModel, list[Tensor]]:
     """Return the model and the images' latents in a precision in which decoding gives the images back.
 
     Float32, or else float64. Raises `EvaluationError` where neither does.
     """
     for _ in range(2):
-        with torch.no_grad():
-            latents = model.encode(images)
-            wrong = (model.to_discrete(model.decode(latents)) != images).flatten(1).any(1)
+        latents = model.encode(images)
+        wrong = (model.to_discrete(model.decode(latents)) != images).flatten(1).any(1)
         if not wrong.any():
             return model, latents
         model = model.double()
@@ -90,46 +91,43 @@ def exact_latents(model: FlowModel, images: Tensor) -> tuple[FlowModel, list[Ten
     )
 
 
+@torch.no_grad()
+def latent_deviations(model: FlowModel, images: Tensor, batch_size: int) -> list[float]:
+    """Return the standard deviation of the images' latents, one number a level."""
+    levels = zip(*(model.encode(batch) for batch in images.split(batch_size)), strict=True)
+    return [torch.cat(level).double().std().item() for level in levels]
+
+
 def walk(
-    model: FlowModel, ends: Tensor, settings: Interpolation, lambdas: list[float], progress: Any
+    model: FlowModel,
+    images: Tensor,
+    deviations: list[float],
+    settings: Interpolation,
+    lambdas: list[float],
+    progress: Any,
 ) -> Walk:
-    """Walk between pairs of images `ends (P,2,C,H,W) uint8`, by both methods, all points in one batch."""
-    pairs, points = len(ends), settings.points
-    t = torch.linspace(0, 1, points, dtype=torch.float64, device=ends.device)
-    model, latents = exact_latents(model, ends.flatten(0, 1))
-    first, second = [level[0::2] for level in latents], [level[1::2] for level in latents]
-    line = straight(first, second, t)
+    """Walk between pairs of images `(P,2,C,H,W) uint8`, by both methods, all points in one batch."""
+    pairs, points, each = len(images), settings.points, len(lambdas)
+    t = torch.linspace(0, 1, points, dtype=torch.float64, device=images.device)
+    model, latents = exact_latents(model, images.flatten(0, 1))
+    ends = Ends([level[0::2] for level in latents], [level[1::2] for level in latents], deviations)
+    line = [level.unflatten(0, (pairs, 1, points)) for level in ends.line(t)]
 
     # The inner points of the line, once for each λ: (P, Λ, T-2, …) as one batch.
-    inner, each = points - 2, len(lambdas)
-
-    def repeated(level: Tensor) -> Tensor:
-        cut = level.unflatten(0, (pairs, points))[:, None, 1:-1]
-        return cut.expand(-1, each, *cut.shape[2:]).flatten(0, 2)
-
-    weights = torch.tensor(lambdas, dtype=line[0].dtype, device=ends.device)
-    weights = weights.view(1, -1, 1).expand(pairs, each, inner).flatten()
-    first_each, second_each = (
-        [level.repeat_interleave(each * inner, dim=0) for level in end] for end in (first, second)
-    )
+    inner = (pairs, each, points - 2)
+    start = [level[:, :, 1:-1].repeat(1, each, 1, 1, 1, 1).flatten(0, 2) for level in line]
+    weights = line[0].new_tensor(lambdas).view(1, -1, 1).expand(inner).flatten()
     descent = Descent(settings.iterations, settings.learning_rate, middle(settings.lambdas))
-    moved = relax(
-        model, [repeated(level) for level in line], first_each, second_each, weights, descent, progress
-    )
+    moved = relax(model, start, ends.repeat(each * (points - 2)), weights, descent, progress)
 
-    # Put the moved points in the line's place, between its ends: (P, 1+Λ, T, …).
-    paths = []
-    for level, new in zip(line, moved, strict=True):
-        whole = level.unflatten(0, (pairs, 1, points)).repeat(1, 1 + each, 1, 1, 1, 1)
-        whole[:, 1:, 1:-1] = new.unflatten(0, (pairs, each, inner))
-        paths.append(whole.flatten(0, 2))
-    copies = (1 + each) * points
-    first_all, second_all = (
-        [level.repeat_interleave(copies, dim=0) for level in end] for end in (first, second)
-    )
-    images, numbers = describe_points(model, paths, first_all, second_all)
+    # The line, and with the moved points in its inner points' place: (P, 1+Λ, T, …).
+    paths = [level.repeat(1, 1 + each, 1, 1, 1, 1) for level in line]
+    for path, new in zip(paths, moved, strict=True):
+        path[:, 1:, 1:-1] = new.unflatten(0, inner)
     layout = (pairs, 1 + each, points)
-    return Walk(images.unflatten(0, layout).cpu().numpy(), numbers.unflatten(0, layout).cpu().numpy())
+    flat = [path.flatten(0, 2) for path in paths]
+    shown, numbers = describe_points(model, flat, ends.repeat((1 + each) * points))
+    return Walk(shown.unflatten(0, layout).cpu().numpy(), numbers.unflatten(0, layout).cpu().numpy())
 
 
 def middle(lambdas: list[float]) -> float:
@@ -151,28 +149,32 @@ def interpolate_run(folder: str | Path, device: str = "auto") -> list[Path]:
     model.requires_grad_(False)
     dataset, count = config["dataset"], max(settings.pairs, settings.score_pairs)
     pairs = choose_pairs(dataset, count)
-    images = open_split(dataset, "test")
-    ends = torch.from_numpy(images[pairs.ravel()]).unflatten(0, (count, 2)).to(model.device)
+    images = torch.from_numpy(open_split(dataset, "test")[pairs.ravel()]).to(model.device)
+    deviations = [1.0] * len(model.latent_shapes)
+    if settings.distance == "standardised":
+        deviations = latent_deviations(model, images, settings.batch_size)
 
-    identity = digest(
-        [settings.model_dump(), sha256_file(folder / WEIGHTS), read_manifest(dataset)["digest"]]
-    )[:16]
-    parts = folder / f"interpolation-parts-{identity}"
-    drawn = _walk_in_parts(model, ends[: settings.pairs], settings, sorted(settings.lambdas), parts, "drawn")
-    centre = [middle(settings.lambdas)]
-    others = _walk_in_parts(model, ends[settings.pairs :], settings, centre, parts, "scored")
+    depends_on = [settings.model_dump(), sha256_file(folder / WEIGHTS), read_manifest(dataset)["digest"]]
+    parts = folder / f"{PARTS}-{digest(depends_on)[:16]}"
+    lambdas, drawn = sorted(settings.lambdas), middle(settings.lambdas)
+    images = images.unflatten(0, (count, 2))
+    shown, others = (
+        _walk_in_parts(model, some, deviations, settings, with_lambdas, parts / name)
+        for name, some, with_lambdas in (
+            ("drawn", images[: settings.pairs], lambdas),
+            ("scored", images[settings.pairs :], [drawn]),  # may be none
+        )
+    )
+    both = shown.images[:, [0, 1 + lambdas.index(drawn)]]  # (P, 2, T, C, H, W)
+    scored = np.concatenate([both, others.images])[: settings.score_pairs]
 
-    ours = 1 + sorted(settings.lambdas).index(centre[0])
-    shown = drawn.images[:, [0, ours]]
-    scored = shown if others is None else np.concatenate([shown, others.images])
     t = np.linspace(0, 1, settings.points)
     written = [folder / f"interpolation{end}" for end in (".npz", ".csv", "_scores.csv")]
     with replacing(written[0]) as temporary:
-        np.savez_compressed(temporary, images=shown, t=t, pairs=pairs[: settings.pairs], methods=METHODS)
-    _write_csv(written[1], COLUMNS, _rows(drawn, t, sorted(settings.lambdas)))
-    scores = _scores(scored[: settings.score_pairs], t, fidelity.extractor, dataset, model)
-    _write_csv(written[2], SCORE_COLUMNS, scores)
-    for stale in folder.glob("interpolation-parts-*"):
+        np.savez_compressed(temporary, images=both, t=t, pairs=pairs[: settings.pairs], methods=METHODS)
+    _write_csv(written[1], COLUMNS, _rows(shown, t, lambdas))
+    _write_csv(written[2], SCORE_COLUMNS, _scores(scored, t, fidelity.extractor, dataset, model))
+    for stale in folder.glob(f"{PARTS}-*"):
         shutil.rmtree(stale)
     return written
 
@@ -188,35 +190,34 @@ def _scores(
 
 def _walk_in_parts(
     model: FlowModel,
-    ends: Tensor,
+    images: Tensor,
+    deviations: list[float],
     settings: Interpolation,
     lambdas: list[float],
-    parts: Path,
-    name: str,
-) -> Walk | None:
-    """Walk all pairs, `settings.batch_size` points at once; each part is a file, and is not made again."""
-    if not len(ends):
-        return None
+    folder: Path,
+) -> Walk:
+    """Walk all pairs `(P,2,C,H,W)`, `settings.batch_size` points at once; a part that is on disk stays."""
     size = max(1, settings.batch_size // (len(lambdas) * (settings.points - 2)))
-    done = []
-    chunks = list(enumerate(ends.split(size)))
-    with tqdm(total=len(chunks) * settings.iterations, desc=f"{name} pairs", unit="step") as bar:
-        for number, chunk in chunks:
-            path = parts / f"{name}-{number}.npz"
+    chunks = images.split(size) if len(images) else ()
+    layout = (0, 1 + len(lambdas), settings.points)
+    parts = [Walk(np.empty((*layout, *model.shape), np.uint8), np.empty((*layout, 3)))]
+    bar = tqdm(total=len(chunks) * settings.iterations, desc=f"{folder.name} pairs", unit="step")
+
+    def progress(gain: float) -> None:
+        bar.set_postfix_str(f"log p(z) {gain:+.1f} nats", refresh=False)
+        bar.update()
+
+    with bar:
+        for number, chunk in enumerate(chunks):
+            path = folder / f"{number}.npz"
             if not path.is_file():
-
-                def progress(gain: float) -> None:
-                    bar.update()
-                    bar.set_postfix_str(f"log p(z) {gain:+.1f} nats")
-
-                part = walk(model, chunk, settings, lambdas, progress)
+                part = walk(model, chunk, deviations, settings, lambdas, progress)
                 with replacing(path) as temporary:
                     np.savez(temporary, images=part.images, numbers=part.numbers)
             bar.n = (number + 1) * settings.iterations
-            bar.refresh()
             with np.load(path, allow_pickle=False) as saved:
-                done.append(Walk(saved["images"], saved["numbers"]))
-    return Walk(*(np.concatenate([getattr(part, key) for part in done]) for key in ("images", "numbers")))
+                parts.append(Walk(saved["images"], saved["numbers"]))
+    return Walk(*(np.concatenate([getattr(part, key) for part in parts]) for key in ("images", "numbers")))
 
 
 def _rows(walked: Walk, t: np.ndarray, lambdas: list[float]) -> Iterator[list[Any]]:

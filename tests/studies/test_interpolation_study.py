@@ -9,6 +9,7 @@ from two_modes import TwoModes
 
 from marscf.cli import main
 from marscf.config import load_config
+from marscf.data.arrays import open_split
 from marscf.errors import ConfigError, EvaluationError
 from marscf.studies import interpolation_study
 from marscf.studies.interpolation_study import choose_pairs, exact_latents, interpolate_run
@@ -66,7 +67,7 @@ def test_an_interrupted_study_goes_on_by_batches_of_pairs(run, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         interpolate_run(run, "cpu")
     # 9 points at once: the 3 drawn pairs have 3 λ and 3 inner points each, the 5 others one λ.
-    assert calls == [1, 1, 1, 3] and len(list(run.glob("interpolation-parts-*/*.npz"))) == 4
+    assert calls == [1, 1, 1, 3] and len(list(run.glob("interpolation-parts-*/*/*.npz"))) == 4
     monkeypatch.setattr(interpolation_study, "walk", walk)
     assert {path.name: path.read_bytes() for path in interpolate_run(run, "cpu")} == whole
 
@@ -78,11 +79,28 @@ def test_parts_of_other_settings_are_not_used(run, place, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(interpolation_study, "_write_csv", interrupted)
         interpolate_run(run, "cpu")
-    assert list(run.glob("interpolation-parts-*/*.npz"))
+    assert list(run.glob("interpolation-parts-*/*/*.npz"))
     place("interpolation", points=4)
     written = interpolate_run(run, "cpu")
     assert np.load(written[0])["images"].shape[2] == 4
     assert not list(run.glob("interpolation-parts-*"))
+
+
+def test_distances_are_in_the_latents_standard_deviations(run, place):
+    files = {}
+    for distance in ("standardised", "plain"):
+        place("interpolation", distance=distance)
+        interpolate_run(run, "cpu")
+        files[distance] = read(run / "interpolation.csv")
+    rows = zip(files["standardised"], files["plain"], strict=True)
+    linear = [
+        (float(a["distance"]), float(b["distance"]))
+        for a, b in rows
+        if a["method"] == "linear" and a["t"] == "0.5"
+    ]
+    images = torch.from_numpy(open_split("digits", "test")[choose_pairs("digits", 8).ravel()])
+    variance = TwoModes((1, 8, 8), 17).encode(images)[0].var().item()
+    assert all(ours * variance == pytest.approx(plain, rel=1e-4) for ours, plain in linear)
 
 
 def test_pairs_are_seeded_disjoint_and_of_two_classes(digits):
