@@ -15,7 +15,7 @@ SCALE ?= $(or $(shell sed -n 's/^scale: *\([a-z0-9-]*\).*/\1/p' config/config.ya
 PYTHON_FILES := marscf tests workflow
 SNAKE_FILES := Snakefile workflow/rules
 
-.PHONY: help reproduce check test test-all lint format lock pull clean
+.PHONY: help reproduce check metrics-diff test test-all lint format lock pull clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
@@ -32,6 +32,13 @@ announce:
 
 check: $(READY)  ## compare the measurements with the reference; fails where one got worse
 	@$(BIN)/snakemake --cores all check
+
+metrics-diff: $(READY)  ## what changed in the metrics since commit BASE, as a table
+	@echo '### Metrics, $(SCALE)'
+	@echo
+	@$(BIN)/dvc metrics diff --md $(BASE) || echo 'no metrics to compare with'
+
+BASE ?= HEAD
 
 test: $(READY)  ## the tests, within 15 minutes on 2 cores
 	$(BIN)/python -m pytest -m "not long"

@@ -1,0 +1,119 @@
+"""The whole DAG, small: what it makes, and what it makes again when something changes."""
+
+import json
+import re
+
+import pytest
+import yaml
+
+FIGURES = [
+    *("fig07_sampling_speed", "fig08_mnist_samples", "fig09_cifar10_samples", "fig10_imagenet32_samples"),
+    *("fig11_interpolation", "fig12_interpolation_scores", "training_curves", "latent_correlation"),
+]
+TABLES = ["table_likelihood", "table_fidelity", "table_sampling_speed", "table_published"]
+
+
+def systems(checkout):
+    return sorted(path.stem for path in (checkout.root / "config" / "systems").glob("*.yaml"))
+
+
+def test_everything_is_made(reproduced):
+    report = reproduced.root / "reports" / "quick"
+    for name in FIGURES:
+        assert (report / "figures" / f"{name}.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+        assert "<svg" in (report / "figures" / f"{name}.svg").read_text()[:2000]
+    for name in TABLES:
+        assert (report / "tables" / f"{name}.csv").read_text().count("\n") > 1
+        assert "<table" in (report / "tables" / f"{name}.html").read_text()
+    assert "<html" in (report / "index.html").read_text()
+    rows = (report / "metrics.csv").read_text().splitlines()[1:]
+    measured = {tuple(row.split(",")[1:3]) for row in rows if ",bits_per_dim," in row}
+    assert measured == {("digits", system) for system in systems(reproduced)}
+
+
+def test_a_second_call_starts_no_job(reproduced):
+    result = reproduced.call("make", "reproduce", "--old-file=.venv/.ready")
+    assert "Nothing to be done" in result.stdout + result.stderr
+    assert "reports/quick/index.html" in result.stdout
+    headlines = (reproduced.root / "reports" / "quick" / "summary.txt").read_text()
+    assert headlines.strip() and headlines in result.stdout
+
+
+def test_a_deleted_figure_is_remade_alone(reproduced):
+    figure = reproduced.root / "reports" / "quick" / "figures" / "fig07_sampling_speed.png"
+    before = figure.read_bytes()
+    figure.unlink()
+    made = {name for name in reproduced.planned() if "figures" in name}
+    assert {name.rsplit("/", 1)[1] for name in made} == {
+        "fig07_sampling_speed.png",
+        "fig07_sampling_speed.svg",
+    }
+    log = reproduced.snakemake()
+    started = re.findall(r"^(?:local)?rule (\w+):", log.stdout + log.stderr, re.MULTILINE)
+    assert sorted(started) == ["all", "figure", "index"]
+    assert figure.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "retrained", "kept"),
+    [
+        ("systems/glow.yaml", {"scales": {"quick": {"training": {"learning_rate": 1e-4}}}}, ["glow"], []),
+        ("scales/quick.yaml", {"evaluation": {"draws": 2}}, [], ["samples.npy", "fidelity.json"]),
+        ("scales/quick.yaml", {"evaluation": {"grid": 16}}, [], ["likelihood.json", "fidelity.json"]),
+    ],
+)
+def test_a_change_runs_only_what_depends_on_it(reproduced, file, change, retrained, kept):
+    path = reproduced.root / "config" / file
+    original = path.read_text()
+    path.write_text(yaml.safe_dump(merged(yaml.safe_load(original), change)))
+    try:
+        planned = reproduced.planned()
+    finally:
+        path.write_text(original)
+    trained = {name.split("/")[-3] for name in planned if name.endswith("receipt.json")}
+    assert trained == set(retrained)
+    assert planned and not any(name.startswith("data/datasets") for name in planned)
+    assert not [name for name in planned if name.rsplit("/", 1)[-1] in kept]
+    if retrained:  # and measured again, it alone
+        measured = {name.split("/")[-3] for name in planned if name.endswith("likelihood.json")}
+        assert measured == set(retrained)
+
+
+def test_a_changed_learning_rate_retrains_that_system_alone(reproduced):
+    path = reproduced.root / "config" / "systems" / "glow.yaml"
+    original = path.read_text()
+    receipts = {system: receipt(reproduced, system) for system in systems(reproduced)}
+    path.write_text(
+        yaml.safe_dump(
+            merged(yaml.safe_load(original), {"scales": {"quick": {"training": {"learning_rate": 1e-4}}}})
+        )
+    )
+    try:
+        reproduced.snakemake("models")
+        now = {system: receipt(reproduced, system) for system in systems(reproduced)}
+    finally:
+        path.write_text(original)
+        reproduced.snakemake()
+    assert {system for system in now if now[system] != receipts[system]} == {"glow"}
+    assert now["glow"]["config_hash"] != receipts["glow"]["config_hash"]
+
+
+def test_a_finished_training_that_is_asked_for_again_is_not_done_again(reproduced):
+    path = reproduced.root / "data" / "runs" / "quick" / "digits" / "glow" / "seed0"
+    before, weights = receipt(reproduced, "glow"), (path / "weights.safetensors").stat()
+    (path / "receipt.json").unlink()
+    reproduced.snakemake("models")
+    assert receipt(reproduced, "glow") == before
+    assert (path / "weights.safetensors").stat().st_mtime_ns == weights.st_mtime_ns
+
+
+def receipt(checkout, system):
+    path = checkout.root / "data" / "runs" / "quick" / "digits" / system / "seed0" / "receipt.json"
+    return json.loads(path.read_text())
+
+
+def merged(value, change):
+    """`value` with the nested keys of `change`."""
+    if not isinstance(change, dict):
+        return change
+    return {**value, **{key: merged(value.get(key, {}), part) for key, part in change.items()}}

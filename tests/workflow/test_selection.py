@@ -1,0 +1,46 @@
+"""What `--config` chooses, and the one line that answers a mistake."""
+
+import pytest
+
+
+@pytest.mark.parametrize("scale", ["quick", "laptop", "gpu-hour", "paper"])
+def test_every_scale_passes_a_dry_run(checkout, scale):
+    planned = checkout.planned("--config", f"scale={scale}", "--forceall")
+    assert f"reports/{scale}/index.html" in planned
+    for figure in ("fig07_sampling_speed", "fig08_mnist_samples", "fig12_interpolation_scores"):
+        assert f"reports/{scale}/figures/{figure}.svg" in planned
+
+
+def test_systems_and_datasets_narrow_what_is_run(checkout):
+    planned = checkout.planned(
+        "--forceall", "--config", "scale=laptop", "datasets=mnist", "systems=marscf-affine,histogram"
+    )
+    runs = {
+        name.removesuffix("/receipt.json")
+        for name in planned
+        if name.startswith("data/runs") and "receipt" in name
+    }
+    assert runs == {
+        "data/runs/laptop/mnist/marscf-affine/seed0",
+        "data/runs/laptop/mnist/histogram/seed0",
+    }
+    assert not [name for name in planned if "cifar10" in name.replace("fig09_cifar10", "")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["scale=quik"], ["'quik'", "did you mean 'quick'"]),
+        (["systems=glow,marscf-afine"], ["'marscf-afine'", "did you mean 'marscf-affine'"]),
+        (["datasets=mnits", "scale=laptop"], ["'mnits'", "did you mean 'mnist'"]),
+        (["sytems=glow"], ["'sytems'", "did you mean 'systems'"]),
+        (["offline=maybe"], ["offline", "'maybe'"]),
+    ],
+)
+def test_a_mistake_ends_in_one_line(checkout, settings, words):
+    result = checkout.snakemake("--dry-run", "--config", *settings, check=False)
+    assert result.returncode == 2
+    lines = [line for line in result.stderr.splitlines() if line.startswith("snakemake: ")]
+    assert len(lines) == 1 and all(word in lines[0] for word in words)
+    assert result.stderr.splitlines()[-1] == lines[0]
+    assert "Traceback" not in result.stderr
