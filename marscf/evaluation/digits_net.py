@@ -26,9 +26,9 @@ FEATURES = 64
 
 #: How it is trained; part of its identity.
 RECIPE = {
-    "widths": [24, 48, 96, 96],
-    "features": FEATURES,
-    "images": 80_000,  # seen in training, at most
+    "widths": [24, 48, 64, 64],
+    "features": FEATURES,  # then SiLU
+    "images": 100_000,  # seen in training, at most
     "epochs": 20,  # at most
     "batch_size": 128,
     "learning_rate": 3e-3,  # peak of a one-cycle schedule, AdamW
@@ -48,7 +48,8 @@ class DigitsNet(nn.Module):
             layers += [nn.Conv2d(before, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
             before, side = width, side // stride
         self.trunk = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten())
-        self.features = nn.Sequential(nn.Linear(4 * before, FEATURES), nn.ReLU())
+        # SiLU, not ReLU: no feature is constant, so covariances keep their rank.
+        self.features = nn.Sequential(nn.Linear(4 * before, FEATURES), nn.SiLU())
         self.head = nn.Linear(FEATURES, classes)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,6 @@ def test_any_side_gives_features_and_logits(side):
     net = DigitsNet(side, 10).eval()
     features, logits = net(torch.zeros(2, 3, side, side, dtype=torch.uint8))
     assert features.shape == (2, 64) and logits.shape == (2, 10)
-    assert features.min() >= 0
 
 
 def test_three_channels_stretches_and_repeats():
