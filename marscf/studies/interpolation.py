@@ -86,23 +86,27 @@ def relax(
     """Move B points, each between its own ends, to denser places; `density_weight (B,)` is λ1.
 
     Of each point's iterates the one with the least J is returned among those whose log p(z) is above the
-    start's. Where the pull of the ends allows none, the point climbs log p(z) alone, by smaller steps, and
-    the least J is chosen from there. `progress` is called after each iteration with the mean gain of
-    log p(z) in nats. Raises `EvaluationError` where nothing denser was met (at a mode, or with NaN).
+    start's. Where the pull of the ends allows none, or its image's log p(y) is not above the start's too, the
+    point climbs log p(z) alone by smaller steps, and the least J is chosen from there. `progress` is called
+    after each iteration with the mean gain of log p(z) in nats. Raises `EvaluationError` where nothing denser
+    was met (at a mode, or with NaN).
     """
-    z, found = _descend(model, start, ends, density_weight, descent, False, progress)
-    if not found.all():
-        left = (~found).nonzero().squeeze(1)
+    z, found = _descend(model, start, ends, density_weight, descent, progress)
+    with torch.no_grad():
+        denser = model.log_density(model.decode(z)) > model.log_density(model.decode(start))
+    if not (found & denser).all():
+        left = (~(found & denser)).nonzero().squeeze(1)
         smaller = Descent(descent.iterations, descent.learning_rate / 10, descent.distance_weight)
-        points, weight = [level[left] for level in start], density_weight[left]
-        climbed, found = _descend(model, points, ends.at(left), weight, smaller, True, lambda gain: None)
+        points = [level[left] for level in start]
+        climbed, better = _descend(model, points, ends.at(left), density_weight[left], smaller, climb=True)
+        for level, moved in zip(z, climbed, strict=True):
+            level[left[better]] = moved[better]
+        found[left[better]] = True
         if not found.all():
             raise EvaluationError(
                 f"interpolation: {int((~found).sum())} of {len(start[0])} points found no place denser than "
                 "the straight line's: the flow's log p(z) is not finite, or flat, there"
             )
-        for level, moved in zip(z, climbed, strict=True):
-            level[left] = moved
     return z
 
 
@@ -112,10 +116,13 @@ def _descend(
     ends: Ends,
     density_weight: Tensor,
     descent: Descent,
-    climb: bool,
-    progress: Callable[[float], None],
+    progress: Callable[[float], None] = lambda gain: None,
+    climb: bool = False,
 ) -> tuple[Latents, Tensor]:
-    """Follow J downhill, or log p(z) uphill; return the best iterates, and whether there is one, `(B,)`."""
+    """Follow J downhill; return each point's best iterate, and whether it has one, `(B,)`.
+
+    With `climb`, follow log p(z) uphill instead; then log p(y) must be above the start's as well.
+    """
     z = [level.detach().clone().requires_grad_() for level in start]
     best = [level.detach().clone() for level in start]
     optimizer = torch.optim.Adamax(z, lr=descent.learning_rate)
@@ -127,9 +134,10 @@ def _descend(
             objective = -density_weight * log_prob + descent.distance_weight * ends.distance(z)
             downhill = -log_prob if climb else objective
         with torch.no_grad():
+            densities = torch.stack([log_prob, *([model.log_density(model.decode(z))] if climb else [])])
             if floor is None:
-                floor = log_prob.clone()
-            better = (log_prob > floor) & (objective < lowest)
+                floor = densities
+            better = (densities > floor).all(0) & (objective < lowest)
             lowest = torch.where(better, objective, lowest)
             for kept, level in zip(best, z, strict=True):
                 kept[better] = level[better]
@@ -138,7 +146,7 @@ def _descend(
         for level, gradient in zip(z, torch.autograd.grad(downhill.sum(), z), strict=True):
             level.grad = gradient
         optimizer.step()
-        progress((log_prob.detach() - floor).mean().item())
+        progress((densities[0] - floor[0]).mean().item())
     return best, lowest.isfinite()
 
 

@@ -17,12 +17,13 @@ from marscf.config import Fidelity, Interpolation, load_config
 from marscf.data.arrays import open_labels, open_split, read_manifest
 from marscf.devices import choose_device
 from marscf.errors import ConfigError, DataError, EvaluationError
+from marscf.evaluation.extractors import load_extractor
 from marscf.files import digest, replacing, seed_from, sha256_file
 from marscf.models import WEIGHTS, load
 from marscf.models.base import FlowModel
 from marscf.runs import run_config
 from marscf.studies.interpolation import Descent, Ends, describe_points, relax
-from marscf.studies.scores import classifier, score_paths
+from marscf.studies.scores import score_paths
 
 LINEAR, OURS = METHODS = ("linear", "ours")
 COLUMNS = ["pair", "method", "lambda", "point", "t", "log_prob_latent", "log_prob_image", "distance"]
@@ -184,8 +185,8 @@ def _scores(
 ) -> Iterator[list[Any]]:
     if extractor == "none":
         return iter(())
-    classify, card = classifier(extractor, dataset, model.grey_levels, model.device)
-    return score_paths(images, t, METHODS, classify, extractor, card)
+    network = load_extractor(extractor, dataset, grey_levels=model.grey_levels, device=model.device)
+    return score_paths(images, t, METHODS, network)
 
 
 def _walk_in_parts(

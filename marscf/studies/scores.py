@@ -1,14 +1,14 @@
 """The Inception score along a path (Fig. 12)."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from marscf.errors import EvaluationError
 
-Classifier = Callable[[np.ndarray], np.ndarray]  # uint8 (n,C,H,W) → class probabilities (n,K)
+if TYPE_CHECKING:
+    from marscf.evaluation.extractors import Extractor
 
 
 def inception_score(probabilities: np.ndarray) -> tuple[float, float]:
@@ -32,38 +32,12 @@ def inception_score(probabilities: np.ndarray) -> tuple[float, float]:
     return float(score), float(error)
 
 
-def classifier(
-    extractor: str, dataset: str, grey_levels: int, device: torch.device
-) -> tuple[Classifier, str]:
-    """Return the extractor's classifier, and its card: what makes its scores comparable.
-
-    Raises `CheckpointError` where it is not there.
-    """
-    from marscf.evaluation.digits_net import load_digits_net, three_channels
-
-    net, receipt = load_digits_net(dataset)
-    net.to(device)
-
-    @torch.no_grad()
-    def classify(images: np.ndarray) -> np.ndarray:
-        batch = torch.from_numpy(three_channels(images, grey_levels)).to(device)
-        return net(batch)[1].double().softmax(1).cpu().numpy()
-
-    accuracy = f"test accuracy {receipt['test_accuracy']:.3f}"
-    return classify, f"digits-net {dataset} {receipt['weights_sha256'][:12]}, {accuracy}"
-
-
 def _p_log_p(p: np.ndarray) -> np.ndarray:
     return p * np.log(np.maximum(p, np.finfo(np.float64).tiny))
 
 
 def score_paths(
-    images: np.ndarray,
-    t: np.ndarray,
-    methods: tuple[str, ...],
-    classify: Classifier,
-    extractor: str,
-    card: str,
+    images: np.ndarray, t: np.ndarray, methods: tuple[str, ...], extractor: "Extractor"
 ) -> Iterator[list[Any]]:
     """Yield a row `method, t, metric, value, stderr, n, protocol` for each method and point.
 
@@ -71,8 +45,8 @@ def score_paths(
     grows with the number of images, so compare scores of equal n alone: the protocol says which.
     """
     pairs = len(images)
-    protocol = f"{pairs} images at each t, one set, jackknife error; {card}"
+    protocol = f"{pairs} images at each t as one set, jackknife error; {extractor.card}"
     for index, method in enumerate(methods):
         for point, at in enumerate(t):
-            value, error = inception_score(classify(images[:, index, point]))
-            yield [method, float(at), f"inception_score[{extractor}]", value, error, pairs, protocol]
+            value, error = inception_score(extractor.probabilities(images[:, index, point]))
+            yield [method, float(at), extractor.metric("inception_score"), value, error, pairs, protocol]

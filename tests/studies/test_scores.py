@@ -46,10 +46,16 @@ def test_every_method_and_point_has_a_score():
     images = np.zeros((6, 2, 3, 1, 2, 2), np.uint8)
     images[:, 1, 1] = np.arange(6)[:, None, None, None]  # only here the images differ
 
-    def classify(batch):
-        return np.eye(6)[batch[:, 0, 0, 0]] * 0.9 + 0.1 / 6
+    class Net:
+        card = "a card"
 
-    rows = list(score_paths(images, np.array([0, 0.5, 1]), ("linear", "ours"), classify, "net", "a card"))
+        def metric(self, name):
+            return f"{name}[net]"
+
+        def probabilities(self, batch):
+            return np.eye(6)[batch[:, 0, 0, 0]] * 0.9 + 0.1 / 6
+
+    rows = list(score_paths(images, np.array([0, 0.5, 1]), ("linear", "ours"), Net()))
     assert [(row[0], row[1], row[2]) for row in rows] == [
         (method, t, "inception_score[net]") for method in ("linear", "ours") for t in (0, 0.5, 1)
     ]
