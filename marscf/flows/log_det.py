@@ -86,10 +86,7 @@ class ResidualStep(torch.autograd.Function):
         x, a, b, *tensors = ctx.saved_tensors
         with torch.enable_grad():
             leaves = [t.detach().requires_grad_() for t in (x, *tensors)]
-            g = ctx.net.apply_with(leaves[0], leaves[1:])
-            total = (g * grad_z).sum()
-            for direction, probe in zip(a * grad_log_det[:, None, None, None], b, strict=True):
-                (row,) = torch.autograd.grad(g, leaves[0], direction, create_graph=True)
-                total = total + (row * probe).sum()
+            g, products = ctx.net.with_tangents(leaves[0], b, leaves[1:])
+            total = (g * grad_z).sum() + (products * a * grad_log_det[:, None, None, None]).sum()
             grad_x, *grads = torch.autograd.grad(total, leaves)
         return None, None, grad_z + grad_x, *grads

@@ -4,15 +4,16 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from marscf.counting import tick
 from marscf.errors import ConfigError
 from marscf.flows.actnorm import ActNorm
+from marscf.flows.bijection import Bijection
 from marscf.flows.log_det import Roulette, WholeJacobian
+from marscf.flows.logit import Logit
 from marscf.flows.residual import ResidualBlock
 from marscf.flows.squeeze import Squeeze
-from marscf.models.base import FlowModel, Shape, check_levels
+from marscf.models.base import Shape, check_levels
+from marscf.models.one_latent import OneLatentFlow
 from marscf.nets import counter_random
 from marscf.nets.lipschitz import LipschitzConv2d, LipschitzNet
 from marscf.options import NonNegativeInt, PositiveFloat, PositiveInt, Probability
@@ -23,7 +24,7 @@ NORM_ITERATIONS = 2  # power iterations a training step
 FIRST_NORM_ITERATIONS = 30
 
 
-class ResidualFlow(FlowModel):
+class ResidualFlow(OneLatentFlow):
     """Logit transform, then at each resolution (ActNorm, residual block) × `blocks`, with squeezes between.
 
     As in the paper's models of 32×32 images nothing is factored out: there is one latent. The paper's closing
@@ -71,10 +72,9 @@ class ResidualFlow(FlowModel):
             )
         if not 0 < logit_margin < 0.5:
             raise ConfigError(f"options.logit_margin: {logit_margin} is not in (0,0.5)")
-        self.logit_margin, self.exact_terms = logit_margin, exact_terms
-        self.probes, self.exact_dims = probes, exact_dims
+        self.exact_terms, self.probes, self.exact_dims = exact_terms, probes, exact_dims
         features, height, width = self.shape
-        layers: list[nn.Module] = []
+        layers: list[Bijection] = [Logit(logit_margin)]
         for level in range(levels + 1):
             if level:
                 layers.append(Squeeze())
@@ -137,7 +137,7 @@ class ResidualFlow(FlowModel):
     def encode_continuous(self, y: Tensor) -> tuple[list[Tensor], Tensor]:
         """See `FlowModel.encode_continuous`; `log_det` is an unbiased estimate (or exact: `exact_dims`)."""
         keys = None if self.training else counter_random.keys_of(self.to_discrete(y))
-        z, log_det = self._to_logits(y)
+        z, log_det = y, y.new_zeros(len(y))
         for index, layer in enumerate(self.layers):
             if isinstance(layer, ResidualBlock):
                 z, change = layer(z, self._strategy(z, keys, index))
@@ -148,7 +148,7 @@ class ResidualFlow(FlowModel):
 
     def encode(self, x: Tensor, noise: Tensor | None = None) -> list[Tensor]:
         """See `FlowModel.encode`; no log-determinant is estimated."""
-        z, _ = self._to_logits(self.to_continuous(x, noise))
+        z = self.to_continuous(x, noise)
         for layer in self.layers:
             z = layer.transform(z) if isinstance(layer, ResidualBlock) else layer(z)[0]
         return [z]
@@ -158,27 +158,4 @@ class ResidualFlow(FlowModel):
         (z,) = latents
         for layer in reversed(self.layers):
             z = layer.inverse(z)
-        return (torch.sigmoid(z) - self.logit_margin) / (1 - 2 * self.logit_margin) - 0.5
-
-    def _to_logits(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        width = 1 - 2 * self.logit_margin
-        z = torch.logit(self.logit_margin + width * (y + 0.5))
-        # log |dz/dy| = log width - log p - log(1 - p) with p = σ(z)
-        return z, (math.log(width) - F.logsigmoid(z) - F.logsigmoid(-z)).flatten(1).sum(1)
-
-    # ---- the prior
-
-    def latents_from(self, eps: list[Tensor]) -> list[Tensor]:
-        """See `FlowModel.latents_from`; the prior is standard normal."""
-        tick()
-        return eps
-
-    def latent_log_prob(self, latents: list[Tensor]) -> Tensor:
-        """See `FlowModel.latent_log_prob`."""
-        (z,) = latents
-        return (-0.5 * (z**2 + math.log(2 * math.pi))).flatten(1).sum(1)
-
-    def log_density(self, y: Tensor) -> Tensor:
-        """See `FlowModel.log_density`."""
-        latents, log_det = self.encode_continuous(y)
-        return self.latent_log_prob(latents) + log_det
+        return z

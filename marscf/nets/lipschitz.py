@@ -5,6 +5,8 @@ tensors that really act (`tensors`), once a step; `apply_with` is then a functio
 alone, which the log-determinant's many vector-Jacobian products go through.
 """
 
+from collections.abc import Callable, Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -90,7 +92,14 @@ class LipschitzConv2d(nn.Module):
 
 def lip_swish(x: Tensor, beta: Tensor) -> Tensor:
     """`x σ(β x) / 1.1`, whose slope is below 1 for every β > 0 (arXiv 1906.02735, Eq. 9)."""
-    return x * torch.sigmoid(beta * x) / 1.1
+    return F.silu(beta * x) / (1.1 * beta)
+
+
+def lip_swish_slope(x: Tensor, beta: Tensor) -> Tensor:
+    """The derivative of `lip_swish` in x."""
+    scaled = beta * x
+    gate = torch.sigmoid(scaled)
+    return torch.addcmul(gate, scaled * gate, 1 - gate) / 1.1
 
 
 class LipschitzNet(nn.Module):
@@ -126,14 +135,58 @@ class LipschitzNet(nn.Module):
         """What `apply_with` needs beside the input, differentiable in the parameters."""
         return [F.softplus(self.raw_betas), *(t for conv in self.convs for t in conv.tensors())]
 
-    def apply_with(self, x: Tensor, tensors: list[Tensor]) -> Tensor:
-        """Map `x (B,C,H,W)` to the same shape."""
+    def _steps(self, tensors: list[Tensor]) -> Iterator[tuple[Tensor | None, Tensor, Tensor, int]]:
+        """For each convolution, β of the LipSwish before it (or None), weight, bias and padding."""
         betas = iter(tensors[0])
         for index, kernel in enumerate(KERNELS):
-            if index or self.activate_first:
-                x = lip_swish(x, next(betas))
-            x = F.conv2d(x, tensors[1 + 2 * index], tensors[2 + 2 * index], padding=kernel // 2)
+            beta = next(betas) if index or self.activate_first else None
+            yield beta, tensors[1 + 2 * index], tensors[2 + 2 * index], kernel // 2
+
+    def apply_with(self, x: Tensor, tensors: list[Tensor]) -> Tensor:
+        """Map `x (B,C,H,W)` to the same shape."""
+        for beta, weight, bias, padding in self._steps(tensors):
+            if beta is not None:
+                x = lip_swish(x, beta)
+            x = F.conv2d(x, weight, bias, padding=padding)
         return x
+
+    def with_tangents(self, x: Tensor, tangents: Tensor, tensors: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return `g(x) (B,C,H,W)` and `J v` of each tangent, `(M,B,C,H,W)`, differentiable in everything."""
+        many, batch = tangents.shape[:2]
+        for beta, weight, bias, padding in self._steps(tensors):
+            if beta is not None:
+                tangents = tangents * lip_swish_slope(x, beta)
+                x = lip_swish(x, beta)
+            both = F.conv2d(torch.cat((x, tangents.flatten(0, 1))), weight, padding=padding)
+            x, tangents = both.split((batch, many * batch))
+            x, tangents = x + bias[:, None, None], tangents.unflatten(0, (many, batch))
+        return x, tangents
+
+    @torch.no_grad()
+    def linearise(self, x: Tensor, tensors: list[Tensor]) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Return `g(x)` and the map `w -> Jᵀ w`, with J the Jacobian of g at `x`.
+
+        By hand, not by autograd: the slopes are computed once for all the products to come, and a product is
+        three convolutions and as many multiplications.
+        """
+        linear: list[tuple[Tensor, Tensor | None, int]] = []
+        for beta, weight, bias, padding in self._steps(tensors):
+            slope = None
+            if beta is not None:
+                slope = lip_swish_slope(x, beta)
+                x = lip_swish(x, beta)
+            x = F.conv2d(x, weight, bias, padding=padding)
+            linear.append((weight.flip(2, 3).transpose(0, 1).contiguous(), slope, padding))
+
+        @torch.no_grad()
+        def vjp(w: Tensor) -> Tensor:
+            for transposed, slope, padding in reversed(linear):
+                w = F.conv2d(w, transposed, padding=padding)
+                if slope is not None:
+                    w = w * slope
+            return w
+
+        return x, vjp
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `x (B,C,H,W)` to the same shape."""

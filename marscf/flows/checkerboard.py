@@ -1,0 +1,37 @@
+"""Checkerboard: the black and the white squares of the image become two halves of the channels."""
+
+import torch
+from torch import Tensor
+
+from marscf.flows.bijection import Bijection
+
+
+class Checkerboard(Bijection):
+    """Black squares (row + column even), then white ones, at half the width (RealNVP, arXiv 1605.08803)."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map `x (B,C,H,W)`, W even, to `(B,2C,H,W/2)`; log_det is 0."""
+        even, odd = x.unflatten(3, (-1, 2)).unbind(4)
+        return self._swap_odd_rows(even, odd), torch.zeros(len(x), dtype=x.dtype, device=x.device)
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """Map `z (B,2C,H,W/2)` to `(B,C,H,W)`."""
+        even, odd = self._swap_odd_rows(*z.chunk(2, dim=1)).chunk(2, dim=1)
+        return torch.stack((even, odd), dim=4).flatten(3)
+
+    @staticmethod
+    def _swap_odd_rows(a: Tensor, b: Tensor) -> Tensor:
+        odd_row = (torch.arange(a.shape[2], device=a.device) % 2 == 1)[:, None]
+        return torch.cat((torch.where(odd_row, b, a), torch.where(odd_row, a, b)), dim=1)
+
+
+class UndoCheckerboard(Checkerboard):
+    """`Checkerboard` the other way round: halves to squares."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map `x (B,2C,H,W/2)` to `(B,C,H,W)`; log_det is 0."""
+        return super().inverse(x), torch.zeros(len(x), dtype=x.dtype, device=x.device)
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """Map `z (B,C,H,W)`, W even, to `(B,2C,H,W/2)`."""
+        return super().forward(z)[0]

@@ -1,0 +1,29 @@
+"""Logit: from the unit cube to unbounded values."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from marscf.flows.bijection import Bijection
+from marscf.nets.precision import exact
+
+
+class Logit(Bijection):
+    """`z = logit(margin + (1 - 2 margin) (y + 1/2))` for y in [-1/2,1/2] (RealNVP, arXiv 1605.08803)."""
+
+    def __init__(self, margin: float = 0.05):
+        super().__init__()
+        self.margin, self.width = margin, 1 - 2 * margin
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Bijection.forward`; with p = σ(z), `log_det = Σ log width - log p - log(1 - p)`."""
+        with exact(x):
+            z = torch.logit(self.margin + self.width * (x + 0.5))
+            slopes = math.log(self.width) - functional.logsigmoid(z) - functional.logsigmoid(-z)
+            return z, slopes.flatten(1).sum(1)
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """See `Bijection.inverse`; unbounded z give y a little beyond [-1/2,1/2]."""
+        return (torch.sigmoid(z) - self.margin) / self.width - 0.5

@@ -1,0 +1,149 @@
+"""Flow++ (Ho et al., arXiv 1902.00275): variational dequantisation, mixture couplings with attention."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from marscf.errors import ConfigError
+from marscf.flows.actnorm import ActNorm
+from marscf.flows.bijection import Bijection
+from marscf.flows.checkerboard import Checkerboard, UndoCheckerboard
+from marscf.flows.coupling import MixLogCDFCoupling
+from marscf.flows.halves import HalvesConv1x1, SwapHalves
+from marscf.flows.logit import Logit
+from marscf.flows.squeeze import Squeeze
+from marscf.models.base import Shape
+from marscf.models.dequantiser import VariationalDequantiser
+from marscf.models.one_latent import OneLatentFlow
+from marscf.options import NonNegativeInt, PositiveFloat, PositiveInt, Probability
+
+
+class FlowPP(OneLatentFlow):
+    """Logit, checkerboard couplings, squeeze, channel-wise couplings, checkerboard couplings; Gaussian prior.
+
+    Before each coupling stand an ActNorm and, on each half by itself, an invertible 1×1 convolution; after it
+    the halves change places. The dequantisation noise is learned, `u ~ q(u|x)`, itself a flow of checkerboard
+    couplings: with one draw of its Gaussian noise, `log_prob` estimates the bound
+    `log P(x) ≥ E_q[log p(x + u) - log q(u|x)]` (section 3.1 of the paper).
+
+    Args:
+        shape: (C, H, W) of the images.
+        grey_levels: values a sub-pixel can take.
+        checkerboard: checkerboard couplings at full resolution.
+        channelwise: channel-wise couplings after the squeeze.
+        checkerboard_after: checkerboard couplings at the end.
+        channels: hidden channels of the couplings' networks.
+        blocks: gated convolution + attention blocks in each.
+        components: logistics in each mixture.
+        heads: of the attention; they must divide `channels`.
+        dropout: in the networks, while training.
+        dequantiser_couplings: checkerboard couplings of q.
+        dequantiser_blocks: blocks in the networks of q, and in the one that looks at the image for it.
+        logit_margin: the logit is taken of `margin + (1 - 2 margin) · pixel`, in (0, 1/2).
+
+    Raises:
+        ConfigError: sides that the squeeze and the checkerboards do not divide, or options out of range.
+    """
+
+    likelihood = "ELBO, variational dequantisation"
+    sampling_depends_on_weights = "Newton's method inverts the mixtures, in more steps where they are wide"
+
+    def __init__(
+        self,
+        shape: Shape,
+        grey_levels: int,
+        *,
+        checkerboard: NonNegativeInt = 4,
+        channelwise: NonNegativeInt = 2,
+        checkerboard_after: NonNegativeInt = 3,
+        channels: PositiveInt = 96,
+        blocks: PositiveInt = 10,
+        components: PositiveInt = 32,
+        heads: PositiveInt = 4,
+        dropout: Probability = 0.2,
+        dequantiser_couplings: PositiveInt = 4,
+        dequantiser_blocks: PositiveInt = 2,
+        logit_margin: PositiveFloat = 0.05,
+    ):
+        super().__init__(shape, grey_levels)
+        if not 0 < logit_margin < 0.5:
+            raise ConfigError(f"options.logit_margin: {logit_margin} is not in (0,0.5)")
+        features, height, width = self.shape
+        factor = 4 if checkerboard_after else 2
+        if height % 2 or width % factor:
+            raise ConfigError(
+                f"Flow++ needs an even height and a width divisible by {factor}, images are {height}×{width}"
+                + ("; set options.checkerboard_after to 0" if not (height % 2 or width % 2) else "")
+            )
+        net = {"components": components, "heads": heads, "dropout": dropout}
+        self.dequantiser = VariationalDequantiser(
+            features, couplings=dequantiser_couplings, channels=channels, blocks=dequantiser_blocks, **net
+        )
+
+        def couplings(number: int, pair_channels: int) -> list[Bijection]:
+            layers: list[Bijection] = []
+            for _ in range(number):
+                coupling = MixLogCDFCoupling(pair_channels, channels, blocks=blocks, **net)
+                layers += [ActNorm(pair_channels), HalvesConv1x1(pair_channels), coupling, SwapHalves()]
+            return layers
+
+        def on_squares(number: int, image_channels: int) -> list[Bijection]:
+            inside = couplings(number, 2 * image_channels)
+            return [Checkerboard(), *inside, UndoCheckerboard()] if inside else []
+
+        self.layers = nn.ModuleList(
+            [
+                Logit(logit_margin),
+                *on_squares(checkerboard, features),
+                Squeeze(),
+                *couplings(channelwise, 4 * features),
+                *on_squares(checkerboard_after, 4 * features),
+            ]
+        )
+
+    # ---- dequantisation
+
+    def draw_noise(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draw the Gaussian noise `(n,C,H,W)` of the dequantiser."""
+        device = generator.device if generator is not None else "cpu"
+        return torch.randn(n, *self.shape, generator=generator, device=device).to(self.device)
+
+    def dequantise(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Map `uint8` images and noise to `y = (x+u)/grey_levels - 1/2` and `log q(u|x) (B,)` nats."""
+        middle = self.to_continuous(x)
+        u, log_q = self.dequantiser(middle, noise.to(middle.dtype))
+        return middle + (u - 0.5) / self.grey_levels, log_q
+
+    def log_prob(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
+        """See `DensityModel.log_prob`: `log p(y) - D log(grey_levels) - log q(u|x)`."""
+        y, log_q = self.dequantise(x, self.draw_noise(len(x)) if noise is None else noise)
+        return self.log_density(y) - self.dims * math.log(self.grey_levels) - log_q
+
+    def encode(self, x: Tensor, noise: Tensor | None = None) -> list[Tensor]:
+        """See `FlowModel.encode`; `noise` is the dequantiser's."""
+        y = self.to_continuous(x) if noise is None else self.dequantise(x, noise)[0]
+        return self.encode_continuous(y)[0]
+
+    # ---- the flow
+
+    @property
+    def latent_shapes(self) -> list[Shape]:
+        """See `FlowModel.latent_shapes`: one latent, at half the side."""
+        channels, height, width = self.shape
+        return [(4 * channels, height // 2, width // 2)]
+
+    def encode_continuous(self, y: Tensor) -> tuple[list[Tensor], Tensor]:
+        """See `FlowModel.encode_continuous`."""
+        z, log_det = y, y.new_zeros(len(y))
+        for layer in self.layers:
+            z, change = layer(z)
+            log_det = log_det + change
+        return [z], log_det
+
+    def decode(self, latents: list[Tensor]) -> Tensor:
+        """See `FlowModel.decode`."""
+        (z,) = latents
+        for layer in reversed(self.layers):
+            z = layer.inverse(z)
+        return z
