@@ -5,6 +5,7 @@ and dropout are seeded by (seed, step). So a saved state needs no generator, and
 more are 2N steps, bit for bit, on the same machine and number of threads.
 """
 
+import copy
 import math
 import time
 from pathlib import Path
@@ -217,7 +218,7 @@ class Training:
 
         A state is good if a finite step followed it; where none is left, the run begins again.
         """
-        record, settings, processes = state.record, self.settings, self.processes
+        record, settings, processes = copy.deepcopy(state.record), self.settings, self.processes
         if record.rollbacks == settings["max_rollbacks"]:
             raise MarscfError(
                 f"{self.folder}: training diverged: {settings['max_skips']} non-finite steps in a row at "
@@ -227,12 +228,12 @@ class Training:
         first_bad = record.step - record.skipped_in_a_row
         saved = processes.from_first(self.checkpoints.newest(before=first_bad) if processes.first else None)
         state.load_dict(saved if saved is not None else self.fresh_state().to_dict())
-        story = state.record.take_story(record)
+        state.record.take_story(record)
         what = (
             f"{settings['max_skips']} non-finite steps in a row: back to step {state.record.step} with "
-            f"{story.learning_rate_factor:g} of the learning rate"
+            f"{state.record.learning_rate_factor:g} of the learning rate"
         )
-        story.events.append({"step": record.step, "event": what})
+        state.record.events.append({"step": record.step, "event": what})
         self.say(what)
         log.write(step=record.step, images=self.images(record.step), event=what)
         log.back_to(state.record.step)

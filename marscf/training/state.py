@@ -16,7 +16,7 @@ class Record:
     """The plain numbers of a training."""
 
     step: int = 0  # steps done, skipped ones among them
-    validated: int = -1  # the step of the last validation
+    validated: int = 0  # the step of the last validation
     best_bits_per_dim: float | None = None
     best_step: int | None = None
     skipped: int = 0  # steps with a non-finite loss or gradient
@@ -30,14 +30,13 @@ class Record:
     peak_memory_bytes: int = 0
     events: list[dict[str, Any]] = field(default_factory=list)
 
-    def take_story(self, later: "Record") -> "Record":
+    def take_story(self, later: "Record") -> None:
         """After a rollback: keep what `later` tells of the run, and halve its learning rate."""
         for name in ("skipped", "events", "log_lines", "seconds", "timed_seconds", "timed_images"):
             setattr(self, name, getattr(later, name))
         self.peak_memory_bytes = max(self.peak_memory_bytes, later.peak_memory_bytes)
         self.rollbacks = later.rollbacks + 1
         self.learning_rate_factor = later.learning_rate_factor / 2
-        return self
 
 
 class State:
@@ -85,4 +84,4 @@ class State:
         self.averaged.load_state_dict(saved["averaged"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.best = saved["best"]
-        self.record = Record(**saved["record"])
+        vars(self.record).update(saved["record"])

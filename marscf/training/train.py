@@ -62,16 +62,15 @@ def _fit(config: dict[str, Any], processes: Processes, stop: Stop) -> tuple[Dens
 @contextlib.contextmanager
 def _deterministic(processes: Processes) -> Iterator[None]:
     """On a CPU, have torch choose deterministic algorithms: there it costs nothing."""
-    before = torch.are_deterministic_algorithms_enabled()
-    warn = torch.is_deterministic_algorithms_warn_only_enabled()
+    mode = torch.get_deterministic_debug_mode()
     fill = torch.utils.deterministic.fill_uninitialized_memory
     if processes.device.type == "cpu":
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.set_deterministic_debug_mode("warn")  # imports less than torch.use_deterministic_algorithms
         torch.utils.deterministic.fill_uninitialized_memory = False
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before, warn_only=warn)
+        torch.set_deterministic_debug_mode(mode)
         torch.utils.deterministic.fill_uninitialized_memory = fill
 
 
