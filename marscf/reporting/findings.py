@@ -104,11 +104,8 @@ def _all_beat(bits: dict[str, dict], least: dict) -> Finding:
     worst = max(rest, key=lambda row: row["value"], default=None)
     if worst is None:
         return Finding(claim, "unmeasured", "nothing else was measured")
-    return Finding(
-        claim,
-        "holds",
-        f"{evidence}, the worst of {len(rest)} systems {pretty('bits_per_dim', worst['value'], worst['stderr'])}",
-    )
+    number = pretty("bits_per_dim", worst["value"], worst["stderr"])
+    return Finding(claim, "holds", f"{evidence}, the worst of {len(rest)} systems {number}")
 
 
 def _of_sweep(scale: str) -> list[Finding]:

@@ -46,6 +46,8 @@ METRICS = {
     "fid": Metric("FID", "lower", relative=0.3, absolute=2.0, digits=1),
     "kid": Metric("KID", "lower", relative=0.3, absolute=0.02, digits=4),
     "inception_score": Metric("IS", "higher", relative=0.1, absolute=0.1, digits=2, low=0.0),
+    "precision": Metric("precision", "higher", absolute=0.15, low=0.0),
+    "recall": Metric("recall", "higher", absolute=0.15, low=0.0),
     "parameters": Metric("parameters", "equal", digits=0),
     "sequential_steps": Metric("sequential steps", "equal", digits=0),
     "train_images_per_second": Metric("training images/s", "none", digits=0),

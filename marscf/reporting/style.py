@@ -1,4 +1,4 @@
-"""The look of every figure: seaborn, a colour-blind-safe palette, legible at column width, the same bytes twice."""
+"""The look of every figure: seaborn, colour-blind-safe, legible at column width, the same bytes twice."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,11 +27,10 @@ MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">")
 
 
 def use() -> None:
-    """Set the style. Letters are paths in an SVG, so that it looks alike everywhere; its ids do not change."""
+    """Set the style. An SVG's letters are paths, so that it looks alike everywhere; its ids stay."""
     import matplotlib as mpl
     import seaborn
 
-    mpl.use("Agg")
     seaborn.set_theme(context="paper", style="ticks", font="DejaVu Sans")
     mpl.rcParams.update(
         {

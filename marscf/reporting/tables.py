@@ -48,6 +48,9 @@ class Table:
         caption = f"<caption>{html.escape(self.caption)}</caption>"
         return f"<table>{caption}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table>"
 
+    def _repr_html_(self) -> str:  # in a notebook
+        return self.html()
+
     def csv(self) -> str:
         """The table as CSV: numbers in full, not as printed."""
         text = io.StringIO(newline="")

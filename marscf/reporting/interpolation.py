@@ -1,0 +1,95 @@
+"""Interpolations between test images (Fig. 11) and their scores along the way (Fig. 12)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from marscf.errors import MarscfError
+from marscf.reporting import sources, style
+from marscf.reporting.metrics import title
+from marscf.reporting.samples import show
+from marscf.runs import Run
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+METHODS = {"linear": ("linear", "#666666", "s", "--"), "ours": ("ours (paper's)", "#D55E00", "o", "-")}
+
+
+def _needed(run: str, name: str) -> Path:
+    path = Path(run) / name
+    if not path.is_file():
+        raise MarscfError(f"no {path}; make it with: marscf study interpolate {run}")
+    return path
+
+
+def read_paths(run: str) -> tuple[np.ndarray, np.ndarray]:
+    """A run's paths, `uint8 (pairs, 2 methods, points, C,H,W)` stretched to 0 … 255, and `t (points,)`."""
+    with np.load(_needed(run, "interpolation.npz"), allow_pickle=False) as saved:
+        return sources.stretched(saved["images"], run), saved["t"]
+
+
+def read_scores(run: str) -> "pandas.DataFrame":
+    """A run's scores along the paths: columns method, t, metric, value, stderr, n, protocol."""
+    import pandas
+
+    return pandas.read_csv(_needed(run, "interpolation_scores.csv"))
+
+
+def paths(runs: Sequence[str], pairs: int = 6) -> "Figure":
+    """Draw Fig. 11: each pair of test images as two rows, linear above and ours below, from end to end."""
+    from matplotlib import pyplot
+
+    style.use()
+    read = [read_paths(run) for run in runs]
+    most, points = max(min(pairs, len(images)) for images, _ in read), max(len(t) for _, t in read)
+    width = style.COLUMN if len(runs) == 1 else style.PAGE
+    cell = width / len(runs) / (points + 1.5)
+    figure = pyplot.figure(figsize=(width, cell * (2.3 * most) + 0.35))
+    grid = figure.add_gridspec(most, len(runs))
+    for column, (run, (images, _)) in enumerate(zip(runs, read, strict=True)):
+        of = Run.from_path(run)
+        for row, (linear, ours) in enumerate(images[:pairs]):
+            axes = figure.add_subplot(grid[row, column])
+            show(axes, np.concatenate([linear, ours]), len(linear))
+            side = images.shape[-2]
+            for place, name in enumerate(("linear", "ours")):
+                axes.text(
+                    -0.02,
+                    1 - (place * (side + 1) + side / 2) / (2 * side + 1),
+                    name,
+                    transform=axes.transAxes,
+                    ha="right",
+                    va="center",
+                    fontsize=6,
+                )
+            if row == 0:
+                axes.set_title(f"{sources.system_title(of.system)}, {sources.dataset_title(of.dataset)}")
+    return figure
+
+
+def scores(runs: Sequence[str]) -> "Figure":
+    """Draw Fig. 12: the Inception score of the images at each t, both methods, ± standard error."""
+    from matplotlib import pyplot
+
+    style.use()
+    width = style.COLUMN if len(runs) == 1 else style.PAGE
+    figure, panels = pyplot.subplots(1, len(runs), figsize=(width, 2.4), squeeze=False)
+    for axes, run in zip(panels[0], runs, strict=True):
+        of, table = Run.from_path(run), read_scores(run)
+        for method, (label, colour, marker, dash) in METHODS.items():
+            rows = table[table["method"] == method].sort_values("t")
+            look = {"color": colour, "marker": marker, "ls": dash, "capsize": 2, "elinewidth": 0.8}
+            axes.errorbar(rows["t"], rows["value"], yerr=rows["stderr"], label=label, **look)
+        if table.empty:
+            axes.text(0.5, 0.5, "no scores: this scale has\nno feature extractor", ha="center", va="center")
+        else:
+            first = table.iloc[0]
+            axes.set_ylabel(f"{title(first['metric'])}, {first['n']} images at each t")
+        axes.set(xlabel="t, from one image to the other")
+        axes.set_title(f"{sources.system_title(of.system)}, {sources.dataset_title(of.dataset)}")
+    panels[0][0].legend()
+    return figure
