@@ -14,7 +14,10 @@ from marscf.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, MarscfError, neares
 COMMANDS = {
     "data": ("marscf.data.command", "download or take from a mirror, verify, decode and split a dataset"),
     "train": ("marscf.training.command", "train one run, or go on with it"),
-    "evaluate": ("marscf.evaluation.command", "measure a run: likelihood (bits/dim), fidelity (FID, IS, KID)"),
+    "evaluate": (
+        "marscf.evaluation.command",
+        "measure a run: likelihood (bits/dim), fidelity (FID, IS, KID)",
+    ),
     "sample": ("marscf.evaluation.sample_command", "draw images from a run"),
     "study": ("marscf.studies.command", "sampling-speed (Fig. 7) and interpolation (Figs. 11, 12)"),
     "report": ("marscf.reporting.command", "collect measurements into tables, figures and index.html"),

@@ -17,7 +17,6 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from marscf.errors import ConfigError, nearest
 from marscf.files import seed_from
-from marscf.runs import config_hash as config_hash
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
@@ -250,8 +249,12 @@ def load_config(folder: str | Path = "config") -> Config:
         raise ConfigError(f"no folder {folder}; run from the repository's root")
 
     def table(kind: str, schema: type[Strict]) -> dict[str, Any]:
-        entries = [parse(schema, read_yaml(path), str(path)) for path in sorted((folder / kind).glob("*.yaml"))]
-        return {entry.name: entry for entry in sorted(entries, key=lambda e: (getattr(e, "order", 0), e.name))}
+        entries = [
+            parse(schema, read_yaml(path), str(path)) for path in sorted((folder / kind).glob("*.yaml"))
+        ]
+        return {
+            entry.name: entry for entry in sorted(entries, key=lambda e: (getattr(e, "order", 0), e.name))
+        }
 
     config = Config(table("scales", Scale), table("systems", System), table("datasets", Dataset))
     for scale in config.scales.values():
@@ -305,7 +308,9 @@ def parse(schema: type[pydantic.BaseModel], value: Any, place: str) -> Any:
         where = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             keys = _keys_at(schema, first["loc"][:-1])
-            raise ConfigError(f"{place}: unknown key {where!r}{nearest(str(first['loc'][-1]), keys)}") from None
+            raise ConfigError(
+                f"{place}: unknown key {where!r}{nearest(str(first['loc'][-1]), keys)}"
+            ) from None
         raise ConfigError(f"{place}: {where}: {first['msg']}, got {first['input']!r}") from None
 
 

@@ -11,7 +11,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="data/runs/<scale>/<dataset>/<system>/seed<k>")
     parser.epilog = (
         "example: marscf config data/runs/quick/digits/glow/seed0 > config.json\n"
-        "Put config.json in the run's folder on a machine that has only torch and numpy: `marscf train` reads it."
+        "In the run's folder on a machine with little but torch and numpy, `marscf train` reads config.json."
     )
 
 

@@ -17,7 +17,7 @@ import marscf
 from marscf import config as loader
 from marscf.errors import ConfigError, MarscfError, nearest
 from marscf.files import digest
-from marscf.runs import Run
+from marscf.runs import Run, config_hash
 
 # `marscf` and `papermill` of the Python that runs Snakemake, activated or not
 os.environ.update(
@@ -143,7 +143,7 @@ def dataset_digest(wildcards):
 
 def run_hash(wildcards):
     """The identity of a run's config."""
-    return loader.config_hash(RUNS[RUN.format(**wildcards)])
+    return config_hash(RUNS[RUN.format(**wildcards)])
 
 
 def settings(section):

@@ -1,0 +1,95 @@
+"""How a piece of work is measured: interleaved timing, counted FLOPs, bytes kept for the backward pass."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of the repeats of one piece of work."""
+
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """Median, in seconds."""
+        return float(np.median(self.seconds))
+
+
+def interleaved(
+    works: Sequence[Callable[[], object]], repeats: int, device: torch.device, warmup: int = 1
+) -> list[Times]:
+    """Time pieces of work in turn, A B A B …, so that a machine whose speed drifts is fair to each.
+
+    Each is called `warmup` times untimed, then `repeats` times; a GPU is synchronised around every call.
+    """
+    for _ in range(warmup):
+        for work in works:
+            work()
+    seconds: list[list[float]] = [[] for _ in works]
+    for _ in range(repeats):
+        for work, own in zip(works, seconds, strict=True):
+            synchronise(device)
+            start = time.perf_counter()
+            work()
+            synchronise(device)
+            own.append(time.perf_counter() - start)
+    return [Times(tuple(own)) for own in seconds]
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for the device to finish what it was asked."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def ratio(slow: Times, fast: Times) -> tuple[float, float, float]:
+    """Return the median, least and greatest of slow/fast, pair by pair."""
+    pairs = np.array(slow.seconds) / np.array(fast.seconds)
+    return float(np.median(pairs)), float(pairs.min()), float(pairs.max())
+
+
+def counted_flops(work: Callable[[], object]) -> int:
+    """Count the floating-point operations of matrix products and convolutions in one call."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+def kept_bytes(forward: Callable[[], Tensor], parameters: Sequence[Tensor]) -> int:
+    """Count the bytes of distinct storages that a forward pass keeps for its backward pass.
+
+    Parameters' own storages are not counted.
+    """
+    own = {parameter.untyped_storage().data_ptr() for parameter in parameters}
+    storages: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        result = forward()
+    del result
+    return sum(storages.values())
+
+
+def matmul_rate(device: torch.device, dtype: torch.dtype = torch.float32, size: int | None = None) -> float:
+    """Measure this machine's own rate of square matrix products, in FLOP/s (best of several)."""
+    size = size or (8192 if device.type == "cuda" else 1536)
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    (times,) = interleaved([lambda: a @ b], repeats=7, device=device, warmup=2)
+    return 2 * size**3 / min(times.seconds)
+
+
+def growth_exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
+    """Least-squares slope of log cost over log size."""
+    return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])

@@ -1,0 +1,43 @@
+"""The step-by-step reference and the fast code are the same mathematics."""
+
+import pytest
+import torch
+
+from marscf.bench.reference import stepwise
+from marscf.bench.throughput import bench, trained_like, write
+
+SMALL = {"levels": 2, "steps": 2, "channels": 8, "lstm_channels": 6, "lstm_layers": 2, "dropout": 0.0}
+CASES = [("affine", "mar"), ("affine", "gaussian"), ("mixlogcdf", "mar")]
+
+
+@pytest.mark.parametrize(("coupling", "prior"), CASES)
+def test_reference_agrees_in_float64(coupling, prior):
+    options = {**SMALL, "coupling": coupling, "prior": prior, "blocks": 2, "components": 4, "heads": 2}
+    fast = trained_like(options, 8, torch.device("cpu")).double()
+    slow = stepwise(fast)
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randint(0, 256, (3, 3, 8, 8), generator=generator, dtype=torch.uint8)
+    noise = fast.draw_noise(3, generator)
+    results = []
+    for model in (fast, slow):
+        model.train()
+        model.zero_grad()
+        loss = model.training_loss(x, noise)
+        loss.sum().backward()
+        gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
+        with torch.no_grad():
+            image = model.eval().decode_noise(fast.draw_eps(3, generator=generator.manual_seed(4)))
+        results.append((loss.detach(), gradient, image))
+    for ours, theirs, tolerance in zip(*results, (1e-9, 1e-7, 1e-6), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("work", ["training", "evaluation", "sampling"])
+def test_bench_writes_what_it_measured(work, tmp_path):
+    rows, facts = bench(work, torch.device("cpu"), SMALL, side=8, batch_size=2, repeats=1)
+    assert all(row["median_seconds"] > 0 and row["gigaflop"] > 0 for row in rows)
+    assert rows[0]["speed_over_reference"] == 1
+    assert all((row["kept_megabytes"] > 0) == (work == "training") for row in rows)
+    write(rows, facts, tmp_path / "bench")
+    assert (tmp_path / "bench.csv").read_text().count("\n") == len(rows) + 1
+    assert (tmp_path / "bench.json").is_file()

@@ -1,0 +1,113 @@
+"""The typed loader: what it accepts, what it refuses, and in which words."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from marscf.config import System as SystemSchema
+from marscf.config import load_config, option_schema, parse, resolve
+from marscf.errors import ConfigError
+from marscf.runs import config_hash
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    shutil.copytree(REPOSITORY / "config", tmp_path / "config")
+    return tmp_path / "config"
+
+
+def edit(path, **changes):
+    value = yaml.safe_load(path.read_text())
+    value.update(changes)
+    path.write_text(yaml.safe_dump(value))
+
+
+def test_every_scale_dataset_and_system_resolves():
+    config = load_config(REPOSITORY / "config")
+    assert set(config.scales) == {"quick", "laptop", "gpu-hour", "paper"}
+    for scale in config.scales.values():
+        for dataset in scale.datasets:
+            for system in config.systems:
+                run = resolve(config, scale.name, dataset, system, 0)
+                assert run["data"]["shape"] == list(config.dataset(dataset).shape)
+
+
+def test_seed_depends_on_the_names_alone():
+    config = load_config(REPOSITORY / "config")
+    runs = [resolve(config, "quick", "digits", s, k) for s in config.systems for k in range(3)]
+    assert len({run["seed_value"] for run in runs}) == len(runs)
+    assert len({config_hash(run) for run in runs}) == len(runs)
+    assert resolve(config, "quick", "digits", "glow", 0)["seed_value"] == 3131394893
+
+
+def test_loading_does_not_import_torch():
+    code = (
+        "import sys; from marscf.config import load_config, resolve; "
+        "resolve(load_config(), 'quick', 'digits', 'glow', 0); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("edits", "words"),
+    [
+        ({"titel": "Glow"}, "unknown key 'titel'; did you mean 'title'"),
+        ({"model": "multiscale_flo.MultiScaleFlow"}, "did you mean 'multiscale_flow'"),
+        ({"model": "multiscale_flow.Glow"}, "no class 'Glow'"),
+        ({"options": {"coupling": "affin"}}, "'affine' or 'mixlogcdf'"),
+        ({"options": {"coupling": "affine", "stepz": 4}}, "unknown key 'stepz'; did you mean 'steps'"),
+        ({"options": {"steps": 0}}, "steps: Input should be greater than 0, got 0"),
+        ({"options": {"steps": 2, "levels": 4}, "scales": {}}, "4 levels need sides divisible by 16"),
+        ({"training": {"learning_rate": -1}}, "learning_rate: Input should be greater than 0, got -1"),
+        ({"training": {"learning_rat": 1}}, "unknown key 'learning_rat'; did you mean 'learning_rate'"),
+        ({"scales": {"quik": {}}}, "'quik'; did you mean 'quick'"),
+        ({"scales": {"quick": {"datasets": {"mnst": {}}}}}, "'mnst'; did you mean 'mnist'"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(folder, edits, words):
+    edit(folder / "systems" / "glow.yaml", **edits)
+    with pytest.raises(ConfigError) as error:
+        resolve(load_config(folder), "quick", "digits", "glow", 0)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("scale", "quack"), ("system", "glo"), ("dataset", "minst")])
+def test_unknown_names_get_the_nearest(kind, name):
+    config = load_config(REPOSITORY / "config")
+    with pytest.raises(ConfigError, match=f"unknown {kind} '{name}'; did you mean"):
+        getattr(config, kind)(name)
+
+
+def test_numbers_and_duplicate_keys(folder):
+    text = (folder / "scales" / "quick.yaml").read_text()
+    (folder / "scales" / "quick.yaml").write_text(text.replace("2.0e-3", "2e-3"))
+    assert resolve(load_config(folder), "quick", "digits", "glow", 0)["training"]["learning_rate"] == 2e-3
+    load_config.cache_clear()
+    (folder / "scales" / "quick.yaml").write_text(text + "\nseeds: [1]\n")
+    with pytest.raises(ConfigError, match="'seeds' stands twice"):
+        load_config(folder)
+
+
+def test_a_model_outside_the_package_declares_its_own_options(tmp_path, monkeypatch):
+    (tmp_path / "own_model.py").write_text(
+        "import torch_is_never_imported_here\n"
+        "class Own:\n"
+        "    def __init__(self, shape, *, width: PositiveInt = 8, kind: Literal['a', 'b'] = 'a'): ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    schema = option_schema("own_model.Own")
+    assert parse(schema, {"kind": "b"}, "here").model_dump() == {"width": 8, "kind": "b"}
+    with pytest.raises(ConfigError, match="width"):
+        parse(schema, {"width": "wide"}, "here")
+
+
+def test_system_names_are_safe_as_folders():
+    with pytest.raises(ConfigError, match="name"):
+        parse(SystemSchema, {"name": "../x", "title": "", "model": "", "cite": "", "options": {}}, "here")
