@@ -265,6 +265,7 @@ def load_config(folder: str | Path = "config") -> Config:
             for name in getattr(figure, "systems", None) or [figure.system]:
                 config.system(name)
     for system in config.systems.values():
+        parse(option_schema(system.model), system.options, f"{folder}/systems/{system.name}.yaml: options")
         for name, overrides in system.scales.items():
             _pick(config.scales, f"scale in systems/{system.name}.yaml:", name)
             for dataset in overrides.datasets:

@@ -43,7 +43,7 @@ def test_seed_depends_on_the_names_alone():
     runs = [resolve(config, "quick", "digits", s, k) for s in config.systems for k in range(3)]
     assert len({run["seed_value"] for run in runs}) == len(runs)
     assert len({config_hash(run) for run in runs}) == len(runs)
-    assert resolve(config, "quick", "digits", "glow", 0)["seed_value"] == 3131394893
+    assert resolve(config, "quick", "digits", "glow", 0)["seed_value"] == 205098673
 
 
 def test_loading_does_not_import_torch():
