@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from marscf.errors import ConfigError, nearest
 from marscf.files import seed_from
@@ -36,6 +36,7 @@ class Training(Strict):
     learning_rate: PositiveFloat = 8e-4  # Adamax
     warmup_images: NonNegativeInt = 10_000  # linear warm-up, in images as in the authors' code
     decay: Literal["constant", "cosine"] = "constant"  # of the learning rate after the warm-up
+    weight_decay: NonNegativeFloat = 0.0  # L2, against overfitting where the dataset is small
     gradient_clip: PositiveFloat | None = 100.0  # largest global gradient norm
     average_decay: Probability = 0.999  # of the exponential moving average of the weights; 0 turns it off
     validate_every: PositiveInt = 500  # steps between validations; the best averaged weights are kept

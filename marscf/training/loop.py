@@ -150,7 +150,7 @@ class Training:
             if hasattr(module, "activation_checkpointing"):
                 module.activation_checkpointing = self.settings["activation_checkpointing"]
         model.initialise(self.batches.at(0), self.draw_noise(model, 0))
-        return State(model)
+        return State(model, self.settings["weight_decay"])
 
     def resume(self, state: State) -> None:
         """Take over the newest good state, where there is one."""

@@ -42,10 +42,10 @@ class Record:
 class State:
     """Model, averaged model, optimiser, best averaged weights and the record."""
 
-    def __init__(self, model: DensityModel):
+    def __init__(self, model: DensityModel, weight_decay: float = 0.0):
         self.model = model
         self.averaged = copy.deepcopy(model).requires_grad_(False)
-        self.optimizer = torch.optim.Adamax(model.parameters(), lr=0.0)
+        self.optimizer = torch.optim.Adamax(model.parameters(), lr=0.0, weight_decay=weight_decay)
         self.best: dict[str, Tensor] | None = None
         self.record = Record()
 
