@@ -49,4 +49,4 @@ def fit_exponent(
     residual = sum((b - mean_y - exponent * (a - mean_x)) ** 2 for a, b in zip(x, y, strict=True))
     freedom = len(x) - 2
     margin = student.ppf((1 + confidence) / 2, freedom) * math.sqrt(residual / freedom / spread)
-    return exponent, exponent - margin, exponent + margin
+    return exponent, float(exponent - margin), float(exponent + margin)
