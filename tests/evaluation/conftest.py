@@ -14,6 +14,7 @@ from marscf.models.base import FlowModel
 
 SHAPE = (1, 8, 8)
 LEVELS = 17
+BRIEF = 4  # epochs of the tests' digits-net
 
 
 class GaussianFlow(FlowModel):
@@ -125,14 +126,14 @@ def workplace(prepared, monkeypatch, model):
 
 @pytest.fixture(scope="session")
 def trained_extractor(tmp_path_factory, digits):
-    """Folder of a digits-net trained on the digits, one epoch: enough for features."""
+    """Folder of a digits-net trained on the digits, briefly: enough for features."""
     from marscf.evaluation import digits_net
 
     here, epochs = Path.cwd(), digits_net.RECIPE["epochs"]
     folder = tmp_path_factory.mktemp("extractor")
     try:
         os.chdir(folder)
-        digits_net.RECIPE["epochs"] = 1
+        digits_net.RECIPE["epochs"] = BRIEF
         prepare(Path("data/datasets"), *digits)
         digits_net.train_extractor("digits")
     finally:
@@ -146,6 +147,6 @@ def extractor_at_hand(prepared, trained_extractor, monkeypatch):
     """The working directory with that digits-net where commands look for it."""
     from marscf.evaluation import digits_net
 
-    monkeypatch.setitem(digits_net.RECIPE, "epochs", 1)
+    monkeypatch.setitem(digits_net.RECIPE, "epochs", BRIEF)
     shutil.copytree(trained_extractor, digits_net.ROOT)
     return prepared

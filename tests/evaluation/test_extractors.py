@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import pickle
@@ -66,8 +67,6 @@ def test_a_download_is_verified(prepared, monkeypatch):
     with pytest.raises(CheckpointError, match="what was downloaded has SHA-256"):
         find_inception(mirror="memory://m", offline=False)
     assert list(extractors.INCEPTION_FOLDER.iterdir()) == []
-    import hashlib
-
     monkeypatch.setattr(extractors, "INCEPTION_SHA256", hashlib.sha256(b"no weights").hexdigest()[:8])
     path = find_inception(mirror="memory://m", offline=False)
     assert path.read_bytes() == b"no weights"
@@ -123,9 +122,7 @@ def test_inception_end_to_end_with_random_weights(workplace, random_inception, t
     entries = json.loads((workplace / "fidelity.json").read_text())["measurements"]
     found = {entry["metric"]: entry for entry in entries}
     names = ("fid", "kid", "inception_score", "precision", "recall")
-    assert list(found) == [
-        f"{name}[{word}]" for name in names
-    ]  # never plain `fid`: not the published weights
+    assert list(found) == [f"{name}[{word}]" for name in names]  # never plain `fid`
     assert "not the published weights" in found[f"fid[{word}]"]["protocol"]
     assert found[f"inception_score[{word}]"]["value"] == pytest.approx(1, abs=1e-2)
 
