@@ -5,6 +5,7 @@ import torch
 from two_modes import BRIGHT, DARK, TwoModes
 
 from marscf.errors import EvaluationError
+from marscf.models.multiscale_flow import MultiScaleFlow
 from marscf.studies.interpolation import (
     Descent,
     Ends,
@@ -139,3 +140,26 @@ def test_a_flat_density_is_an_error_in_words():
 
     with pytest.raises(EvaluationError, match="found no place denser"):
         walk(Flat(SHAPE, 17), make_ends(), iterations=3)
+
+
+@pytest.mark.parametrize(
+    ("coupling", "prior"), [("affine", "gaussian"), ("affine", "mar"), ("mixlogcdf", "mar")]
+)
+def test_a_multi_scale_flows_latents_move_together_to_higher_densities(coupling, prior):
+    options = {"levels": 2, "steps": 1, "channels": 4, "lstm_channels": 4, "lstm_layers": 1}
+    options |= {"components": 2, "blocks": 1, "heads": 1, "dropout": 0.0}
+    generator = torch.Generator().manual_seed(0)
+    model = MultiScaleFlow((1, 8, 8), 17, coupling=coupling, prior=prior, **options).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+    images = torch.randint(0, 17, (4, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    model.initialise(images)
+    model.eval().requires_grad_(False)
+    latents = model.encode(images)
+    assert torch.equal(model.to_discrete(model.decode(latents)), images)
+    ends = Ends([level[0::2] for level in latents], [level[1::2] for level in latents], [1.0, 1.0])
+    line, moved, each = walk(model, ends, points=5, iterations=20)
+    before, after = describe_points(model, line, each)[1], describe_points(model, moved, each)[1]
+    assert (after[:, :2] > before[:, :2]).all()
+    assert all((a != b).flatten(1).any(1).all() for a, b in zip(line, moved, strict=True))  # at every level

@@ -10,7 +10,8 @@ from marscf.cli import main
 from marscf.config import SamplingSpeed, load_config
 from marscf.errors import ConfigError
 from marscf.studies import sampling_speed
-from marscf.studies.sampling_speed import measure, plan, predicted_seconds, sweep
+from marscf.studies.sampling_speed import Point, measure, plan, predicted_seconds, sweep
+from marscf.studies.scaling import levels_at, sequential_steps
 from marscf.studies.weights import smooth_images
 
 
@@ -134,3 +135,26 @@ def test_smooth_images_fill_the_range_and_fall_off_with_frequency():
     assert images.max() == 16 and images.min() == 0
     spectrum = torch.fft.rfft2(images.double() - images.double().mean()).abs()
     assert spectrum[..., :4, :4].mean() > 5 * spectrum[..., 28:32, 28:32].mean()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("coupling", ["affine", "mixlogcdf"])
+def test_counted_steps_of_mar_scf_are_linear_in_the_side_to_the_step(channels, coupling):
+    options = {"coupling": coupling, "prior": "mar", "steps": 1, "channels": 4, "lstm_channels": 4}
+    options |= {"lstm_layers": 1, "components": 2, "blocks": 1, "heads": 1}
+    counted = {}
+    for side in (4, 8, 16, 32, 64):
+        levels = levels_at(side, 8, 2)
+        data = {"shape": [channels, side, side], "grey_levels": 17}
+        model = {
+            "model": "multiscale_flow.MultiScaleFlow",
+            "options": {**options, "levels": levels},
+            "data": data,
+        }
+        timing = measure(
+            Point("marscf", side, channels, levels, 1, model), SamplingSpeed(repeats=2), torch.device("cpu")
+        )
+        counted[side] = timing.sequential_steps
+        assert counted[side] == sequential_steps(channels, levels)
+    # A line through all points, to the step.
+    assert list(counted.values()) == [channels * (3 * side // 2 - 2) for side in counted]
