@@ -128,18 +128,16 @@ def infer_config(path: Path, state: dict[str, Tensor], name: str | None = None) 
         raise CheckpointError(
             f"{path}: no tensor 'flow.c_prior.prior_list.0…'; is it a checkpoint of their code?"
         )
-    expected = {_layer(steps, level, step) for level in range(levels) for step in range(steps)}
-    if found != expected:
-        odd = min(found ^ expected)
+    if len(found) != levels * steps:
         raise CheckpointError(
-            f"{path}: its name says {steps} steps a level, but 'flow.layers.{odd}' is "
-            f"{'there' if odd in found else 'missing'} ({levels} levels, {len(found)} steps in all)"
+            f"{path}: its name says {steps} steps a level, its tensors make {len(found)} in {levels} levels"
         )
+    if missing := {_layer(steps, level, k) for level in range(levels) for k in range(steps)} - found:
+        raise CheckpointError(f"{path}: no tensor 'flow.layers.{min(missing)}'; its steps stand elsewhere")
     first = f"flow.layers.{_layer(steps, 0, 0)}.coupling"
     lstm = "flow.c_prior.prior_list.0.prior_lstm.lstm."
-    hidden = require(
-        f"{first}.NN_net.conv1.weight" if coupling == "affine" else f"{first}.nn.in_conv.conv.bias"
-    )
+    entry = "NN_net.conv1.weight" if coupling == "affine" else "nn.in_conv.conv.bias"
+    hidden = require(f"{first}.{entry}")
     if hidden.shape[0] != channels:
         raise CheckpointError(f"{path}: its name says {channels} channels, its tensors {hidden.shape[0]}")
     options = {
@@ -201,7 +199,7 @@ def _convert(reader: _Reader, ours: str, theirs: str, shape: tuple[int, ...]) ->
     """Return the tensor that `ours` is made of."""
     if theirs.endswith("rescale."):
         gain, direction = reader.take(f"{theirs}weight_g", shape), reader.take(f"{theirs}weight_v", shape)
-        return gain * direction / direction.abs()  # weight norm of one number a channel
+        return gain * direction.sign()  # weight norm of one number a channel
     if "bias_*h" in theirs:
         return reader.take(theirs.replace("*", "i"), shape) + reader.take(theirs.replace("*", "h"), shape)
     if theirs.endswith("is_initialized"):

@@ -11,7 +11,7 @@ from marscf.errors import ConfigError
 from marscf.models.multiscale_flow import MultiScaleFlow
 
 COUPLINGS, PRIORS = ("affine", "mixlogcdf"), ("gaussian", "mar")
-every_kind = pytest.mark.parametrize("coupling, prior", itertools.product(COUPLINGS, PRIORS))
+every_kind = pytest.mark.parametrize("coupling, prior", list(itertools.product(COUPLINGS, PRIORS)))
 SMALL = {
     "channels": 4,
     "components": 2,
