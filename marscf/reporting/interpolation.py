@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-METHODS = {"linear": ("linear", "#666666", "s", "--"), "ours": ("ours (paper's)", "#D55E00", "o", "-")}
+METHODS = {
+    "linear": ("linear", "#666666", "s", "--"),
+    "ours": ("ours (the paper's path)", "#D55E00", "o", "-"),
+}
 
 
 def _needed(run: str, name: str) -> Path:
@@ -55,17 +58,12 @@ def paths(runs: Sequence[str], pairs: int = 6) -> "Figure":
         for row, (linear, ours) in enumerate(images[:pairs]):
             axes = figure.add_subplot(grid[row, column])
             show(axes, np.concatenate([linear, ours]), len(linear))
-            side = images.shape[-2]
-            for place, name in enumerate(("linear", "ours")):
-                axes.text(
-                    -0.02,
-                    1 - (place * (side + 1) + side / 2) / (2 * side + 1),
-                    name,
-                    transform=axes.transAxes,
-                    ha="right",
-                    va="center",
-                    fontsize=6,
-                )
+            side = images.shape[-2]  # the sheet's rows are `side` pixels high, with one between them
+            axes.set_axis_on()
+            axes.set(xticks=[], yticks=[side / 2, 1.5 * side + 1], yticklabels=METHODS)
+            axes.tick_params(length=0, pad=2)
+            axes.spines[:].set_visible(False)
+            axes.grid(False)
             if row == 0:
                 axes.set_title(f"{sources.system_title(of.system)}, {sources.dataset_title(of.dataset)}")
     return figure

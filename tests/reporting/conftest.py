@@ -71,11 +71,13 @@ def make_run(root, system, bits, seed=0, scale="quick", dataset="digits", n=IMAG
 
 def make_sweep(root, scale="quick"):
     """Write a sweep in which mAR-SCF's time and steps are O(N), PixelCNN's O(N²)."""
+    from marscf.studies.scaling import sequential_steps
+
     random = np.random.default_rng(0)
     rows = ["system,image_size,channels,levels,sequential_steps,batch_size,repeat,milliseconds,device"]
     for system, power, first in (("glow", 0.2, 2), ("marscf-affine", 1, 10), ("pixelcnn", 2, 64)):
         for level, side in enumerate((8, 16, 32), 2):
-            steps = {"glow": level, "marscf-affine": 2 ** (level + 2) - 2 - 4 * (level == 0)}.get(system, side**2)
+            steps = {"glow": level, "marscf-affine": sequential_steps(1, level)}.get(system, side**2)
             for repeat in range(5):
                 time = first * (side / 8) ** power * (1 + 0.05 * random.random())
                 rows.append(f"{system},{side},1,{level},{steps},8,{repeat},{time:.4f},A CPU")

@@ -1,0 +1,101 @@
+"""`marscf check`: did a number get worse than the committed reference?"""
+
+import argparse
+import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from marscf.errors import MarscfError
+
+if TYPE_CHECKING:
+    import pandas
+
+    from marscf.reporting.regression import Cell
+
+REFERENCE = Path("reports/reference")
+NOTES = "NOTES.md"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `marscf check`."""
+    parser.add_argument("--scale", help="a file in config/scales (default: that of config/config.yaml)")
+    parser.add_argument(
+        "--accept", metavar="NOTE", help="make these measurements the reference; NOTE says why, and is kept"
+    )
+    parser.epilog = """examples:
+  marscf check --scale quick
+  marscf check --accept "MixLogCDF inverts in float64: FID better by 3"
+
+Compares reports/SCALE/metrics.csv with reports/reference/SCALE/metrics.csv, cell by cell. A cell is worse
+where it is off by more than three standard errors of the difference and an allowance for another training
+seed; where it was measured on another number of images or otherwise; or where it is impossible. Timings
+are not compared. Exit code 1 where a cell is worse or missing."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what differs and return 1 where a cell is worse or missing."""
+    from marscf.config import load_config, read_yaml
+    from marscf.reporting.collect import read_metrics, reports
+    from marscf.reporting.regression import FAILING, compare, report
+
+    scale = args.scale or read_yaml("config/config.yaml")["scale"]
+    load_config().scale(scale)
+    measured = reports(scale) / "metrics.csv"
+    metrics, reference = read_metrics(measured), REFERENCE / scale / "metrics.csv"
+    if not reference.is_file() and args.accept is None:
+        raise MarscfError(f"no {reference} to compare with; make one with: marscf check --accept NOTE")
+    cells = compare(metrics, read_metrics(reference) if reference.is_file() else metrics.iloc[:0])
+    print(f"{measured} against {reference}\n\n{report(cells)}")
+    if published := against_published(metrics):
+        print(f"\nAgainst published numbers:\n\n{published}")
+    if args.accept is not None:
+        accept(args.accept, cells, measured, reference)
+        print(f"\nAccepted: {reference} is now these measurements.")
+        return 0
+    return int(any(cell.verdict in FAILING for cell in cells))
+
+
+def against_published(metrics: "pandas.DataFrame") -> str:
+    """A table of every measured number that something is published about, with its status."""
+    from marscf.reporting.metrics import pretty
+    from marscf.reporting.published import candidates, status
+    from marscf.reporting.regression import aligned
+
+    lines = [("run", "metric", "measured", "published", "status")]
+    for row in metrics.to_dict("records"):
+        name = f"{row['dataset']}/{row['system']}/seed{row['seed']}"
+        error = row["stderr"] if row["stderr"] == row["stderr"] else None
+        for entry in candidates(row):
+            number = pretty(row["metric"], row["value"], error)
+            lines.append((name, row["metric"], number, entry.text, status(row, entry).text))
+    return aligned(lines) if len(lines) > 1 else ""
+
+
+def accept(note: str, cells: list["Cell"], measured: Path, reference: Path) -> None:
+    """Make `measured` the reference and keep the note, with the cells that changed.
+
+    Raises `MarscfError` for an empty note and for an impossible number, which no note excuses.
+    """
+    from marscf.files import replacing
+    from marscf.reporting.regression import report
+
+    if not note.strip():
+        raise MarscfError("--accept: say in a few words why the reference changes")
+    for cell in cells:
+        if cell.why.startswith("impossible"):
+            raise MarscfError(
+                f"{cell.name}: {cell.metric} is {cell.measured}, which is {cell.why}; mend it first"
+            )
+    notes = reference.with_name(NOTES)
+    before = (
+        notes.read_text()
+        if notes.is_file()
+        else f"# Changes of the reference, scale {reference.parent.name}\n"
+    )
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    for path, text in (
+        (notes, f"{before}\n## {today}: {note.strip()}\n\n{report(cells)}\n"),
+        (reference, measured.read_text()),
+    ):
+        with replacing(path) as temporary:
+            temporary.write_text(text)

@@ -1,0 +1,108 @@
+from pathlib import Path
+
+import pytest
+
+from marscf import cli
+from marscf.reporting.collect import collect, read_metrics
+from marscf.reporting.regression import compare, report
+
+
+@pytest.fixture
+def metrics(workdir):
+    return read_metrics(collect("quick", workdir))
+
+
+def change(metrics, metric="bits_per_dim", system="glow", **columns):
+    """A copy in which one cell has other columns."""
+    changed = metrics.copy()
+    row = changed["metric"].eq(metric) & changed["system"].eq(system)
+    assert row.sum() == 1
+    for name, value in columns.items():
+        changed.loc[row, name] = value
+    return changed
+
+
+def verdicts(metrics, reference):
+    """The cells that differ: {(run, metric): verdict}."""
+    quiet = ("same", "untracked")
+    return {(c.name, c.metric): c.verdict for c in compare(metrics, reference) if c.verdict not in quiet}
+
+
+GLOW = ("digits/glow/seed0", "bits_per_dim")
+
+
+def test_identical_measurements_differ_nowhere(metrics):
+    assert verdicts(metrics, metrics) == {}
+
+
+@pytest.mark.parametrize(
+    ("columns", "verdict"),
+    [
+        ({"value": 1.93}, None),  # noise of the test images and of the seed
+        ({"value": 2.30}, "worse"),  # a learning rate of zero
+        ({"value": 1.50}, "better"),
+        ({"value": -0.70}, "worse"),  # a wrong sign in a log-determinant looks like a gain
+        ({"n": 256}, "worse"),  # a dropped test batch, the value the same
+        ({"protocol": "lower bound, 1 draw, 360 test images, dims 64"}, "worse"),
+    ],
+)
+def test_cell(metrics, columns, verdict):
+    expected = {} if verdict is None else {GLOW: verdict}
+    assert verdicts(change(metrics, **columns), metrics) == expected
+
+
+def test_direction_of_each_metric(metrics):
+    score = change(metrics, "inception_score[digits-net]", value=3.0)
+    assert set(verdicts(score, metrics).values()) == {"worse"}
+    fid = change(metrics, "fid[digits-net]", value=3.0)
+    assert set(verdicts(fid, metrics).values()) == {"better"}
+    assert set(verdicts(change(metrics, "parameters", value=12346.0), metrics).values()) == {"worse"}
+    assert verdicts(change(metrics, "sampling_ms[32]", value=1e6), metrics) == {}  # timings are the machine's
+
+
+def test_missing_and_new_cells(metrics):
+    without = metrics[metrics["system"] != "glow"]
+    assert verdicts(without, metrics)[GLOW] == "missing"
+    assert verdicts(metrics, without)[GLOW] == "new"
+
+
+def test_another_seed_is_compared_with_the_reference_s(metrics):
+    other = metrics.copy()
+    other.loc[other["system"] != "real", "seed"] = 1
+    other["protocol"] = other["protocol"].str.replace("noise seed 0", "noise seed 7")
+    assert verdicts(other, metrics) == {}
+
+
+def test_new_weights_of_an_extractor_are_no_other_protocol(metrics):
+    other = metrics.copy()
+    other["protocol"] = other["protocol"].str.replace("abcdef012345", "012345abcdef")
+    assert verdicts(other, metrics) == {}
+
+
+def test_report_names_the_cells_worst_first(metrics):
+    text = report(compare(change(change(metrics, value=2.3), system="histogram", value=1.0), metrics))
+    assert text.index("| worse") < text.index("| better")
+    assert "digits/glow/seed0" in text and "2.300" in text
+
+
+def test_command_accepts_with_a_note_then_passes_then_fails(metrics, capsys):
+    assert cli.main(["check", "--scale", "quick"]) == 2  # no reference
+    assert "marscf check --accept" in capsys.readouterr().err
+    assert cli.main(["check", "--scale", "quick", "--accept", "  "]) == 2
+    assert cli.main(["check", "--scale", "quick", "--accept", "first measurements"]) == 0
+    assert "first measurements" in Path("reports/reference/quick/NOTES.md").read_text()
+    assert cli.main(["check"]) == 0  # the scale of config/config.yaml
+    change(metrics, value=2.3).to_csv("reports/quick/metrics.csv", index=False)
+    capsys.readouterr()
+    assert cli.main(["check"]) == 1
+    printed = capsys.readouterr().out
+    assert "worse" in printed and "digits/glow/seed0" in printed and "bits_per_dim" in printed
+    assert cli.main(["check", "--accept", "a larger learning rate"]) == 0
+    notes = Path("reports/reference/quick/NOTES.md").read_text()
+    assert notes.index("first measurements") < notes.index("a larger learning rate")
+
+
+def test_impossible_number_is_not_accepted(metrics, capsys):
+    change(metrics, value=-0.7).to_csv("reports/quick/metrics.csv", index=False)
+    assert cli.main(["check", "--scale", "quick", "--accept", "wonderful"]) == 2
+    assert "impossible" in capsys.readouterr().err

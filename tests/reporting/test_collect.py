@@ -1,0 +1,69 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from marscf.errors import ConfigError, MarscfError
+from marscf.reporting.collect import collect, read_metrics
+from marscf.reporting.metrics import COLUMNS
+
+
+def test_every_measurement_becomes_one_row(workdir):
+    frame = read_metrics(collect("quick", workdir))
+    assert list(frame.columns) == COLUMNS
+    assert not frame.duplicated(["dataset", "system", "seed", "metric"]).any()
+    glow = frame[frame["system"] == "glow"].set_index("metric")
+    assert glow.loc["bits_per_dim", "value"] == 1.90
+    assert (glow.loc["bits_per_dim", "stderr"], glow.loc["bits_per_dim", "n"]) == (0.01, 360)
+    assert {"fid[digits-net]", "parameters", "train_images_per_second", "sampling_ms[16]"} <= set(glow.index)
+    assert frame[frame["system"] == "real"]["metric"].tolist() == ["fid[digits-net]"]
+    histogram = set(frame[frame["system"] == "histogram"]["metric"])
+    assert "train_images_per_second" not in histogram  # nothing was trained: no row rather than a hole
+
+
+def test_same_bytes_whatever_the_order_of_the_runs(workdir):
+    first = Path(collect("quick", workdir)).read_bytes()
+    assert Path(collect("quick", workdir[::-1])).read_bytes() == first
+
+
+def test_values_survive_to_the_last_bit(workdir):
+    path = Path(workdir[0]) / "likelihood.json"
+    content = json.loads(path.read_text())
+    content["measurements"][0]["value"] = 0.1 + 0.2
+    path.write_text(json.dumps(content))
+    frame = read_metrics(collect("quick", workdir))
+    chosen = frame[(frame["system"] == "glow") & (frame["metric"] == "bits_per_dim")]
+    assert chosen["value"].item() == 0.1 + 0.2
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity"])
+def test_nan_is_an_error_and_leaves_no_table(workdir, value):
+    path = Path(workdir[0]) / "likelihood.json"
+    path.write_text(path.read_text().replace('"value": 1.9', f'"value": {value}'))
+    with pytest.raises(MarscfError, match=r"likelihood\.json: bits_per_dim"):
+        collect("quick", workdir)
+    assert not Path("reports/quick/metrics.csv").exists()
+
+
+def test_measurements_of_another_run_are_refused(workdir):
+    (Path(workdir[0]) / "likelihood.json").write_bytes((Path(workdir[1]) / "likelihood.json").read_bytes())
+    with pytest.raises(MarscfError, match="measure again"):
+        collect("quick", workdir)
+
+
+def test_run_of_another_scale_is_refused(workdir):
+    with pytest.raises(ConfigError, match="scale laptop"):
+        collect("quick", ["data/runs/laptop/mnist/glow/seed0"])
+
+
+def test_missing_receipt_is_one_line(workdir):
+    (Path(workdir[0]) / "receipt.json").unlink()
+    with pytest.raises(MarscfError, match="no such file"):
+        collect("quick", workdir)
+
+
+def test_contradicting_files_are_refused(workdir):
+    path = Path(workdir[0]) / "receipt.json"
+    path.write_text(path.read_text().replace("12345", "12346"))
+    with pytest.raises(MarscfError, match="parameters is 12345.* and also 12346"):
+        collect("quick", workdir)

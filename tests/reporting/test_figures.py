@@ -1,0 +1,122 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from marscf.errors import MarscfError
+from marscf.reporting import interpolation, latents, samples, speed, style, training_curves
+
+
+@pytest.fixture(autouse=True)
+def closing():
+    from matplotlib import pyplot
+
+    pyplot.switch_backend("Agg")
+    yield
+    pyplot.close("all")
+
+
+DRAWINGS = {
+    "samples": lambda runs: samples.sample_grids(runs[:2]),
+    "speed": lambda runs: speed.sampling_speed("quick"),
+    "paths": lambda runs: interpolation.paths(runs[1:2]),
+    "scores": lambda runs: interpolation.scores(runs[1:2]),
+    "curves": lambda runs: training_curves.curves(runs),
+}
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_drawn_twice_gives_the_same_bytes(workdir, name):
+    pairs = []
+    for out in ("first", "second"):
+        style.save(DRAWINGS[name](workdir), out)
+        pairs.append([Path(f"{out}{suffix}").read_bytes() for suffix in (".png", ".svg")])
+    assert pairs[0] == pairs[1]
+    png, svg = pairs[0]
+    assert png.startswith(b"\x89PNG") and b"<svg" in svg and b"<dc:date>" not in svg
+
+
+def test_sheet_holds_every_pixel_of_every_image():
+    images = np.arange(5 * 3 * 2 * 2, dtype=np.uint8).reshape(5, 3, 2, 2)
+    sheet = samples.tiled(images, 3)
+    assert sheet.shape == (5, 8, 3)
+    np.testing.assert_array_equal(sheet[3:5, 3:5], images[4].transpose(1, 2, 0))
+    assert (sheet[3:5, 6:8] == 255).all()  # no sixth image
+
+
+def test_grey_levels_are_stretched(workdir):
+    found = samples.sources.samples(workdir[0])
+    assert (found.min(), found.max()) == (0, 255)  # 0 … 16 on file
+
+
+def test_titles_say_dataset_and_bits_per_dim(workdir):
+    titles = [axes.get_title() for axes in samples.sample_grids(workdir[:2]).axes]
+    assert titles == [
+        "Glow, Digits 8×8\n1.900 ± 0.010 bits/dim",
+        "mAR-SCF (affine), Digits 8×8\n1.800 ± 0.010 bits/dim",
+    ]
+
+
+def test_growth_of_the_sweep_is_found(workdir):
+    sweep = speed.read_sweep("quick")
+    ours, theirs = (speed.growth(sweep[sweep["system"] == name]) for name in ("marscf-affine", "pixelcnn"))
+    assert ours.low < 1 < ours.high and theirs.low < 2 < theirs.high
+    table = speed.speed_table("quick")
+    status = {row[0].text: row[-1] for row in table.rows}
+    assert status["mAR-SCF (affine)"].kind == "reproduced"  # counted steps are Lemma A.1's
+
+
+def test_wrong_count_of_steps_is_not_called_reproduced(workdir):
+    path = Path("reports/quick/sampling_speed.csv")
+    path.write_text(path.read_text().replace("marscf-affine,32,1,4,46,", "marscf-affine,32,1,4,45,"))
+    status = {row[0].text: row[-1] for row in speed.speed_table("quick").rows}
+    assert status["mAR-SCF (affine)"].kind == "short"
+
+
+def test_missing_input_names_the_command(workdir):
+    (Path(workdir[0]) / "samples.npy").unlink()
+    with pytest.raises(MarscfError, match="marscf sample"):
+        samples.sample_grids(workdir[:1])
+    with pytest.raises(MarscfError, match="marscf study interpolate"):
+        interpolation.paths(workdir[:1])
+
+
+class Chained:
+    """A prior whose channels depend on each other: z_j = j + z_{j-1}/2 + (j+1)·noise_j."""
+
+    def sample(self, context, noise):
+        import torch
+
+        channels = []
+        for j in range(noise.shape[1]):
+            before = channels[-1] if channels else 0.0
+            channels.append(j + before / 2 + (j + 1) * noise[:, j])
+        return torch.stack(channels, 1)
+
+
+def test_residuals_are_the_noise_that_a_latent_was_drawn_from():
+    import torch
+
+    noise = torch.randn(4, 5, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    z = Chained().sample(None, noise)
+    torch.testing.assert_close(latents.residuals(Chained(), z, None), noise)
+    correlated = latents.off_diagonal(latents.channel_correlation(z.numpy()))
+    left = latents.off_diagonal(latents.channel_correlation(noise.numpy()))
+    assert correlated > 2 * left
+
+
+def test_residuals_of_the_priors_have_their_density():
+    """log p(z) = log N(residual) - log|dz/dresidual|: the residuals are those of `log_prob`."""
+    import torch
+
+    from marscf.priors.gaussian import GaussianPrior
+    from marscf.priors.mar import MARPrior
+
+    torch.manual_seed(0)
+    z = torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    gaussian, mar = GaussianPrior(3), MARPrior(None, lstm_channels=4, lstm_layers=1, level=3)
+    torch.nn.init.normal_(gaussian.constants, std=0.3)
+    for prior in (gaussian.double(), mar.double()):
+        with torch.no_grad():
+            noise = latents.residuals(prior, z, None)
+            torch.testing.assert_close(prior.sample(None, noise), z)

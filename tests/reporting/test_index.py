@@ -1,0 +1,126 @@
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from marscf.errors import MarscfError
+from marscf.reporting import speed, style, tables
+from marscf.reporting.collect import collect, read_metrics
+from marscf.reporting.findings import findings, headlines
+from marscf.reporting.index import write_index
+
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "workflow" / "notebooks").glob("*.ipynb"))
+
+
+class Page(HTMLParser):
+    """Ids, links and addresses of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.links, self.addresses, self.open = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.ids += [attributes["id"]] if "id" in attributes else []
+        self.links += [attributes["href"]] if "href" in attributes else []
+        self.addresses += [attributes[name] for name in ("src", "srcset", "poster") if name in attributes]
+
+
+@pytest.fixture
+def page(workdir):
+    collect("quick", workdir)
+    metrics = read_metrics("reports/quick/metrics.csv")
+    tables.save(tables.likelihood(metrics), "reports/quick/tables/table_likelihood")
+    style.save(speed.sampling_speed("quick"), "reports/quick/figures/fig07_sampling_speed")
+    notebook = next(path for path in NOTEBOOKS if path.stem == "fig07_sampling_speed")
+    (Path("reports/quick/notebooks")).mkdir()
+    Path("reports/quick/notebooks/fig07_sampling_speed.ipynb").write_text(notebook.read_text())
+    return write_index("quick").read_text()
+
+
+def test_page_is_self_contained_and_every_link_has_its_place(page):
+    found = Page(page)
+    assert all(address.startswith("data:") for address in found.addresses)
+    assert found.links and all(link[1:] in found.ids for link in found.links if link.startswith("#"))
+    assert not [link for link in found.links if not link.startswith("#")]
+    assert not re.search(r"url\(|@import|<link|src=\"http", page)
+    assert len(set(found.ids)) == len(found.ids)
+
+
+def test_numbers_link_to_run_config_receipt_and_command(page):
+    assert '<a href="#run-digits-marscf-affine-seed0">1.800 ± 0.010</a>' in page
+    run = page.split('id="run-digits-marscf-affine-seed0"')[1].split("</article>")[0]
+    assert "marscf train data/runs/quick/digits/marscf-affine/seed0" in run
+    assert "lstm_channels" in run and "weights_sha256" in run and "8 draws" in run
+
+
+def test_summary_is_three_lines_and_on_the_page(page):
+    lines = Path("reports/quick/summary.txt").read_text().splitlines()
+    assert len(lines) == 3 and lines[0] in page
+    assert "mAR-SCF (affine) on Digits 8×8: 1.800 ± 0.010 bits/dim on 360 test images" in lines[0]
+
+
+def test_figure_has_its_notebook_s_text(page):
+    assert "<h3>Figure 7: sampling speed over the image&#39;s side</h3>" in page
+    assert "<b>In the paper.</b>" in page
+
+
+def test_only_what_was_drawn_is_shown(page):
+    assert 'id="table_likelihood"' in page and 'id="fig11_interpolation"' not in page
+
+
+def test_run_of_another_config_is_refused(workdir):
+    collect("quick", workdir)
+    path = Path(workdir[0]) / "receipt.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "config_hash": "0" * 16}))
+    with pytest.raises(MarscfError, match="another config"):
+        write_index("quick")
+
+
+def test_findings_follow_the_numbers(workdir):
+    metrics = read_metrics(collect("quick", workdir))
+    verdicts = {f.claim: f.verdict for f in findings(metrics, "quick")}
+    prior = next(claim for claim in verdicts if claim.startswith("A mAR prior"))
+    least = next(claim for claim in verdicts if claim.startswith("Every system"))
+    assert verdicts[prior] == verdicts[least] == "holds"
+    for system, value, verdict in (("glow", 1.81, "open"), ("glow", 1.5, "fails")):
+        chosen = metrics["metric"].eq("bits_per_dim") & metrics["system"].eq(system)
+        metrics.loc[chosen, "value"] = value
+        assert {f.claim: f.verdict for f in findings(metrics, "quick")}[prior] == verdict
+    metrics.loc[chosen, "value"] = 2.5
+    found = findings(metrics, "quick")
+    assert {f.claim: f.verdict for f in found}[least] == "fails"
+    assert "1 do not" in headlines(metrics, "quick", found)[1]
+
+
+def test_notebooks_are_tidy_and_take_their_parameters():
+    assert len(NOTEBOOKS) == 12
+    for path in NOTEBOOKS:
+        notebook = json.loads(path.read_text())
+        assert notebook["metadata"]["kernelspec"]["name"] == "python3", path
+        assert "language_info" in notebook["metadata"], path
+        tagged = [c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", [])]
+        assert len(tagged) == 1, path
+        assert all(f"{name} = " in "".join(tagged[0]["source"]) for name in ("scale", "out", "runs")), path
+        code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+        assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code), path
+        assert notebook["cells"][0]["cell_type"] == "markdown"
+        for word in ("**Shown.**", "**Measured.**", "**To conclude.**"):
+            assert word in "".join(notebook["cells"][0]["source"]), (path, word)
+
+
+@pytest.mark.parametrize("name", ["table_likelihood"])
+def test_notebook_runs_under_papermill(workdir, name):
+    collect("quick", workdir)
+    notebook = next(path for path in NOTEBOOKS if path.stem == name)
+    command = [sys.executable, "-m", "papermill", notebook, "executed.ipynb", "--no-progress-bar"]
+    command += ["-r", "scale", "quick", "-r", "out", f"tables/{name}", "-r", "runs", " ".join(workdir)]
+    subprocess.run(command, check=True, capture_output=True)
+    assert "1.8" in Path(f"tables/{name}.csv").read_text()
+    assert "mAR-SCF (affine)" in Path(f"tables/{name}.html").read_text()
