@@ -1,5 +1,8 @@
 """The invertible residual block `z = x + g(x)`, g a contraction (i-ResNet, arXiv 1811.00995)."""
 
+import math
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -10,7 +13,7 @@ from marscf.flows.log_det import ResidualStep, Roulette, WholeJacobian
 from marscf.nets.lipschitz import LipschitzNet
 from marscf.nets.precision import at_least_float32, exact
 
-TOLERANCE = 1e-5  # of an inverse, in the largest entry
+TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-10}  # of an inverse, in the largest entry
 MAX_ITERATIONS = 2000
 
 
@@ -61,8 +64,8 @@ class _Inverse(torch.autograd.Function):
         return None, w, *grads
 
 
-def fixed_point(step, start: Tensor, bound: float) -> Tensor:
-    """Iterate the contraction `step` until the error is below 1e-5 by the contraction's own bound.
+def fixed_point(step: Callable[[Tensor], Tensor], start: Tensor, bound: float) -> Tensor:
+    """Iterate the contraction `step` until the error is below TOLERANCES by the contraction's own bound.
 
     With Lipschitz constant `bound`, an iterate is within `bound / (1 - bound)` of its last move of the fixed
     point; rounding sets a floor to that move. Raises `EvaluationError` for values that are not finite or do
@@ -70,14 +73,15 @@ def fixed_point(step, start: Tensor, bound: float) -> Tensor:
     """
     x = start
     eps = torch.finfo(start.dtype).eps
+    enough = TOLERANCES[start.dtype] * (1 - bound) / bound
     for _ in range(MAX_ITERATIONS):
         following = step(x)
         move, size = float((following - x).abs().max()), float(following.abs().max())
         x = following
-        if move <= max(TOLERANCE * (1 - bound) / bound, 4 * eps * size):
-            return x
-        if not move < float("inf"):
+        if not math.isfinite(move + size):
             break
+        if move <= max(enough, 4 * eps * size):
+            return x
     raise EvaluationError(
         f"a residual block's inverse still moves by {move:.2g} after at most {MAX_ITERATIONS} iterations; "
         "lower the temperature, or options.lipschitz and train again"

@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from marscf.errors import ConfigError
 from marscf.flows.actnorm import ActNorm
@@ -48,6 +49,8 @@ class FlowPP(OneLatentFlow):
 
     likelihood = "ELBO, variational dequantisation"
     sampling_depends_on_weights = "Newton's method inverts the mixtures, in more steps where they are wide"
+    #: Recompute each coupling's activations in the backward pass; set by the trainer.
+    activation_checkpointing: bool = False
 
     def __init__(
         self,
@@ -136,8 +139,10 @@ class FlowPP(OneLatentFlow):
     def encode_continuous(self, y: Tensor) -> tuple[list[Tensor], Tensor]:
         """See `FlowModel.encode_continuous`."""
         z, log_det = y, y.new_zeros(len(y))
+        recompute = self.activation_checkpointing and self.training and torch.is_grad_enabled()
         for layer in self.layers:
-            z, change = layer(z)
+            inside = recompute and isinstance(layer, MixLogCDFCoupling)
+            z, change = checkpoint(layer, z, use_reentrant=False) if inside else layer(z)
             log_det = log_det + change
         return [z], log_det
 

@@ -9,6 +9,7 @@ from marscf.errors import ConfigError
 from marscf.models.base import DensityModel, Shape, check_images
 from marscf.nets import categorical
 from marscf.nets.masked import GatedBlock, HorizontalConv, gate, groups_of
+from marscf.nets.precision import at_least_float32
 from marscf.options import PositiveInt
 
 
@@ -73,7 +74,7 @@ class PixelCNN(DensityModel):
     def log_prob(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """See `DensityModel.log_prob`; no noise is needed."""
         check_images(x, self.shape)
-        log_probs = self.logits(x).log_softmax(-1)
+        log_probs = at_least_float32(self.logits(x)).log_softmax(-1)
         return log_probs.gather(-1, x.long()[..., None]).flatten(1).sum(1)
 
     @torch.no_grad()

@@ -20,7 +20,7 @@ from marscf.options import NonNegativeInt, PositiveFloat, PositiveInt, Probabili
 
 TRAINING_EXACT_TERMS = 2
 STOP = 0.5  # chance of ending the series after each further term
-NORM_ITERATIONS = 2  # power iterations a training step
+NORM_ITERATIONS = 3  # power iterations a training step
 FIRST_NORM_ITERATIONS = 30
 
 
@@ -104,7 +104,7 @@ class ResidualFlow(OneLatentFlow):
         """Let the power iterations follow the weights."""
         for module in self.modules():
             if isinstance(module, LipschitzConv2d):
-                module.iterate(iterations)
+                module.follow(iterations)
 
     def training_loss(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """See `DensityModel.training_loss`; first updates the operator norms."""

@@ -23,7 +23,7 @@ class LipschitzConv2d(nn.Module):
 
     The norm is that of the linear map on whole images, `(in,H,W)` to `(out,H,W)`, by power iteration on the
     convolution itself (arXiv 1804.04368), not of the reshaped kernel. In training mode the iterate `vector`
-    is carried from step to step by `iterate`; in eval mode the iteration runs to convergence for the weights
+    is carried from step to step by `follow`; in eval mode the iteration runs to convergence for the weights
     at hand.
 
     Weights of one image size load into a model of another: the vector is then found again.
@@ -39,6 +39,7 @@ class LipschitzConv2d(nn.Module):
         # A 1×1 convolution is the same matrix at every pixel: one pixel will do.
         self.register_buffer("vector", torch.randn(1, channels, *(size if kernel > 1 else (1, 1))))
         self._converged = Cached()
+        self._followed: int | None = None  # version of the weights that `vector` was last moved for
 
     def _advance(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """One power iteration: the next unit vector, and the norm that `v` shows."""
@@ -47,12 +48,18 @@ class LipschitzConv2d(nn.Module):
         return F.conv_transpose2d(image, self.weight, padding=self.padding), torch.linalg.vector_norm(image)
 
     @torch.no_grad()
-    def iterate(self, iterations: int) -> None:
-        """Follow the weights with `vector` by some power iterations."""
+    def follow(self, iterations: int) -> None:
+        """Move `vector` after the weights by some power iterations, once for each change of the weights.
+
+        So a step gives the same numbers in however many parts its batch is taken.
+        """
+        if self._followed == self.weight._version:
+            return
         v = self.vector
         for _ in range(iterations):
             v, _ = self._advance(v)
         self.vector.copy_(v / torch.linalg.vector_norm(v))
+        self._followed = self.weight._version
 
     def _leading_vector(self) -> Tensor:
         """The right singular vector of the largest singular value, converged."""
@@ -84,6 +91,7 @@ class LipschitzConv2d(nn.Module):
 
     def _load_from_state_dict(self, state: dict, prefix: str, *args) -> None:
         self._converged.clear()
+        self._followed = None
         stored = state.get(prefix + "vector")
         if stored is not None and stored.shape != self.vector.shape:
             state[prefix + "vector"] = self.vector

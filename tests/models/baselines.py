@@ -1,0 +1,69 @@
+"""The baselines, for the one loop of test_baselines.py. A new model is one line here."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from marscf.models import build
+from marscf.models.base import DensityModel
+
+FLOWPP = {
+    "checkerboard": 1,
+    "channelwise": 1,
+    "checkerboard_after": 1,
+    "channels": 4,
+    "blocks": 1,
+    "components": 2,
+    "heads": 2,
+    "dropout": 0.0,
+    "dequantiser_couplings": 1,
+    "dequantiser_blocks": 1,
+}
+PIXELCNN = {"channels": 6, "blocks": 2, "first_kernel": 3, "kernel": 3, "head_channels": 5}
+RESIDUAL = {"levels": 1, "blocks": 1, "channels": 4}
+
+#: name → model and options; every one takes (C, H, W) with H even and W divisible by 4
+BASELINES: dict[str, tuple[str, dict[str, Any]]] = {
+    "histogram": ("histogram.PixelHistogram", {}),
+    "pixelcnn": ("pixelcnn.PixelCNN", PIXELCNN),
+    "flowpp": ("flowpp.FlowPP", FLOWPP),
+    "residual-flow": ("residual_flow.ResidualFlow", {**RESIDUAL, "exact_dims": 10_000}),
+    "residual-flow by roulette": (
+        "residual_flow.ResidualFlow",
+        {**RESIDUAL, "exact_dims": 0, "exact_terms": 4, "probes": 2},
+    ),
+}
+FLOWS = [name for name in BASELINES if "flow" in name]
+
+
+def config(name: str, shape=(1, 4, 4), grey_levels: int = 17, **options) -> dict[str, Any]:
+    model, own = BASELINES[name]
+    return {
+        "model": model,
+        "options": {**own, **options},
+        "data": {"shape": list(shape), "grey_levels": grey_levels},
+    }
+
+
+def tiny(name: str, shape=(1, 4, 4), grey_levels: int = 17, size: float = 0.1, **options) -> DensityModel:
+    """A small model in float64 and eval mode, its parameters off their starting values."""
+    torch.manual_seed(0)
+    model = build(config(name, shape, grey_levels, **options)).double()
+    if hasattr(model, "fit"):
+        x = images(model, 20)
+        model.fit((x * (x > 0.7 * grey_levels)).numpy())  # mostly black
+    else:
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(size * torch.randn_like(parameter))
+    return model.eval()
+
+
+def images(model: DensityModel, n: int, seed: int = 0) -> torch.Tensor:
+    values = np.random.default_rng(seed).integers(model.grey_levels, size=(n, *model.shape), dtype=np.uint8)
+    return torch.from_numpy(values)
+
+
+def noise(model: DensityModel, n: int, seed: int = 0) -> torch.Tensor | None:
+    return model.draw_noise(n, torch.Generator().manual_seed(seed))

@@ -1,0 +1,150 @@
+import pytest
+import torch
+from baselines import images, noise, tiny
+
+from marscf.errors import EvaluationError
+from marscf.flows.residual import ResidualBlock
+from marscf.models.residual_flow import NORM_ITERATIONS, ResidualFlow
+from marscf.nets.lipschitz import LipschitzConv2d
+
+
+def operator_norm(conv: LipschitzConv2d, size: tuple[int, int]) -> float:
+    """The norm of the convolution as a matrix over whole images."""
+    weight, _ = conv.tensors()
+    basis = torch.eye(weight.shape[1] * size[0] * size[1], dtype=weight.dtype)
+    images = torch.nn.functional.conv2d(basis.view(-1, weight.shape[1], *size), weight, padding=conv.padding)
+    return torch.linalg.matrix_norm(images.flatten(1), 2).item()
+
+
+@pytest.fixture(scope="module")
+def trained() -> ResidualFlow:
+    """Trained for a while at a learning rate that pushes every constant against its bound."""
+    torch.manual_seed(0)
+    model = ResidualFlow((1, 8, 8), 17, levels=1, blocks=2, channels=8).train()
+    x = images(model, 32) // 4
+    model.initialise(x, noise(model, 32))
+    optimiser = torch.optim.Adamax(model.parameters(), lr=0.02)
+    for step in range(60):
+        optimiser.zero_grad()
+        model.training_loss(x, noise(model, 32, step)).mean().backward()
+        optimiser.step()
+    return model.eval()
+
+
+def test_lipschitz_constants_after_training(trained):
+    pressed = 0
+    for block in (layer for layer in trained.layers if isinstance(layer, ResidualBlock)):
+        channels = block.net.convs[0].weight.shape[1]
+        side = 8 if channels == 1 else 4
+        for conv in block.net.convs:
+            norm = operator_norm(conv, (side, side))
+            assert norm < 0.98 * (1 + 1e-3)
+            pressed += norm > 0.97
+        x, y = torch.randn(2, 64, channels, side, side)
+        with torch.no_grad():
+            moved = (block.net(x) - block.net(y)).flatten(1).norm(dim=1)
+        assert (moved <= block.net.bound * (x - y).flatten(1).norm(dim=1) * (1 + 1e-3)).all()
+    assert pressed, "nothing was trained near its bound, so nothing was tested"
+
+
+def test_lipschitz_constants_while_training(trained):
+    """The iterates carried from step to step keep the constants below 1, if not below 0.98."""
+    trained.train().follow_norms(NORM_ITERATIONS)
+    try:
+        for module in trained.modules():
+            if isinstance(module, LipschitzConv2d):
+                side = 8 if module.vector.shape[-1] == 8 or module.vector.shape[1] == 1 else 4
+                assert operator_norm(module, (side, side)) < 1
+    finally:
+        trained.eval()
+
+
+def test_inverse_after_training(trained):
+    with torch.no_grad():
+        y = trained.to_continuous(images(trained, 16), noise(trained, 16))
+        assert (trained.decode(trained.encode_continuous(y)[0]) - y).abs().max() < 1e-5
+        assert trained.sample(16).shape == (16, 1, 8, 8)
+
+
+def test_roulette_after_training_is_within_its_error_of_the_truth(trained):
+    """The estimate that large images get, at evaluation's settings, against whole Jacobians."""
+    x = images(trained, 200)
+    u = noise(trained, 200)
+    with torch.no_grad():
+        exact = trained.log_prob(x, u)
+        try:
+            trained.exact_dims = 0
+            estimate = trained.log_prob(x, u)
+        finally:
+            trained.exact_dims = 64
+    difference = estimate - exact
+    assert difference.std() > 0
+    assert abs(difference.mean()) < 4 * difference.std() / 200**0.5
+
+
+def test_training_and_evaluation_agree_in_the_mean():
+    """Training's randomness comes from torch's global generator."""
+    model = tiny("residual-flow", (1, 4, 4), size=0.3)
+    x = images(model, 1).expand(3000, -1, -1, -1)
+    u = noise(model, 1).expand(3000, -1, -1, -1)
+    with torch.no_grad():
+        exact = model.log_prob(x[:1], u[:1])
+        model.train().follow_norms(1000)
+        torch.manual_seed(1)
+        loss = torch.cat([-model.training_loss(part, u[:100]) for part in x.split(100)])
+        torch.manual_seed(1)
+        assert torch.equal(-model.training_loss(x[:100], u[:100]), loss[:100])
+    # A batch shares one series length a block, so the batches' means are what is independent.
+    means = loss.view(30, 100).mean(1)
+    assert abs(means.mean() - exact) < 4 * means.std() / 30**0.5
+
+
+def test_more_probes_are_nearer():
+    errors = []
+    for probes in (1, 16):
+        model = tiny("residual-flow", (1, 4, 4), size=0.3, exact_dims=0, probes=probes)
+        x, u = images(model, 100), noise(model, 100)
+        with torch.no_grad():
+            estimate = model.log_prob(x, u)
+            model.exact_dims = 64
+            errors.append((estimate - model.log_prob(x, u)).square().mean())
+    assert errors[1] < errors[0] / 4
+
+
+def test_the_protocol_says_how():
+    assert "whole Jacobians" in ResidualFlow((1, 8, 8), 17, blocks=1, channels=4).likelihood
+    likelihood = ResidualFlow((3, 8, 8), 256, blocks=1, channels=4, exact_terms=12, probes=3).likelihood
+    assert "12 exact terms" in likelihood and "3 probe" in likelihood
+
+
+def test_weights_serve_every_image_size():
+    small, large = tiny("residual-flow", (1, 4, 4)), tiny("residual-flow", (1, 8, 8))
+    large.load_state_dict(small.state_dict())
+    with torch.no_grad():
+        y = large.to_continuous(images(large, 2))
+        torch.testing.assert_close(large.decode(large.encode_continuous(y)[0]), y, atol=1e-8, rtol=0)
+
+
+def test_parts_of_a_batch_leave_the_norms_alone():
+    model = tiny("residual-flow").train()
+    x, u = images(model, 4), noise(model, 4)
+
+    def vectors() -> list[torch.Tensor]:
+        return [buffer.clone() for name, buffer in model.named_buffers() if name.endswith("vector")]
+
+    model.training_loss(x[:2], u[:2])
+    after_one = vectors()
+    model.training_loss(x[2:], u[2:])
+    assert all(map(torch.equal, vectors(), after_one))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.1)
+    model.training_loss(x, u)
+    assert not all(map(torch.equal, vectors(), after_one))
+
+
+def test_an_inverse_that_is_not_found_is_an_error():
+    model = tiny("residual-flow")
+    block = next(layer for layer in model.layers if isinstance(layer, ResidualBlock))
+    with pytest.raises(EvaluationError, match="still moves"):
+        block.inverse(torch.full((1, 1, 4, 4), float("nan"), dtype=torch.float64))
