@@ -19,7 +19,8 @@ class NormConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map `x (B,in,H,W)` to `(B,out,H,W)`."""
         if self.norm.waiting:
-            self.norm.initialise(functional.conv2d(x, self.weight, padding=self.padding))
+            with torch.no_grad():
+                self.norm.initialise(functional.conv2d(x, self.weight, padding=self.padding))
         scale = torch.exp(self.norm.log_scale)
         bias = (self.norm.bias * scale).flatten()
         return functional.conv2d(x, self.weight * scale.unsqueeze(1), bias, padding=self.padding)

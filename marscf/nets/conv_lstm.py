@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 State = list[tuple[Tensor, Tensor]]
@@ -58,11 +59,7 @@ class ConvLSTM(nn.Module):
         return hidden
 
     def _recur(self, gates: Tensor, layer: int) -> Tensor:
-        state, outputs = None, []
-        for now in gates:
-            state = self.step(now, layer, state)
-            outputs.append(state[0])
-        return torch.stack(outputs)
+        return _Recurrence.apply(gates, self.hidden_weights[layer], self.padding, self.dilation)
 
     def advance(self, gates: Tensor, state: State | None) -> tuple[Tensor, State]:
         """One step of all layers: `gates (B,4 channels,H,W)` of layer 0 → the last layer's h, new state."""
@@ -72,3 +69,67 @@ class ConvLSTM(nn.Module):
                 gates = self.input_gates(new[-1][0], layer)
             new.append(self.step(gates, layer, state and state[layer]))
         return new[-1][0], new
+
+
+class _Recurrence(torch.autograd.Function):
+    """One layer's recurrence: the input's share of all gates `(T,B,4C,H,W)` → h of all steps `(T,B,C,H,W)`.
+
+    Written by hand for the weight gradient, which is one convolution over all steps instead of T, and to
+    keep six tensors a step (gates, c, h) instead of a dozen.
+    """
+
+    @staticmethod
+    def forward(ctx, gates, weight, padding, dilation):
+        kernel = weight.to(gates.dtype)
+        acts, cells, hidden = [], [], []
+        for now in gates:
+            if hidden:
+                now = now + functional.conv2d(hidden[-1], kernel, padding=padding, dilation=dilation)
+            i, f, g, o = now.chunk(4, 1)
+            i, f, g, o = torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)
+            cells.append(torch.addcmul(i * g, f, cells[-1]) if cells else i * g)
+            hidden.append(o * torch.tanh(cells[-1]))
+            acts.append((i, f, g, o))
+        result = torch.stack(hidden)
+        ctx.padding, ctx.dilation = padding, dilation
+        ctx.save_for_backward(weight, result, *cells, *(act for step in acts for act in step))
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        weight, hidden, *saved = ctx.saved_tensors
+        steps = len(hidden)
+        cells, acts = saved[:steps], saved[steps:]
+        # The gradient of a same-size convolution in its input is one with the kernel turned round.
+        turned = weight.to(hidden.dtype).transpose(0, 1).flip(2, 3).contiguous()
+        place = {"padding": ctx.padding, "dilation": ctx.dilation}
+        g_gates, g_cell = [], None
+        for t in reversed(range(steps)):
+            i, f, g, o = acts[4 * t : 4 * t + 4]
+            g_hidden = grad[t]
+            if g_gates:
+                g_hidden = g_hidden + functional.conv2d(g_gates[-1], turned, **place)
+            squashed = torch.tanh(cells[t])
+            change = g_hidden * o * (1 - squashed * squashed)
+            g_cell = change if g_cell is None else change + g_cell
+            before = cells[t - 1] if t else torch.zeros_like(f)
+            g_gates.append(
+                torch.cat(
+                    (
+                        g_cell * g * i * (1 - i),
+                        g_cell * before * f * (1 - f),
+                        g_cell * i * (1 - g * g),
+                        g_hidden * squashed * o * (1 - o),
+                    ),
+                    1,
+                )
+            )
+            g_cell = g_cell * f
+        gates = torch.stack(g_gates[::-1])
+        g_weight = torch.zeros_like(weight)
+        if steps > 1:
+            g_weight = torch.nn.grad.conv2d_weight(
+                hidden[:-1].flatten(0, 1), weight.shape, gates[1:].flatten(0, 1), **place
+            ).to(weight.dtype)
+        return gates, g_weight, None, None

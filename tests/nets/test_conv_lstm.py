@@ -1,0 +1,37 @@
+import pytest
+import torch
+
+from marscf.nets.conv_lstm import ConvLSTM
+
+
+def step_by_step(lstm: ConvLSTM, gates: torch.Tensor) -> torch.Tensor:
+    """The same recurrence, all layers one step at a time, differentiated by autograd."""
+    state, outputs = None, []
+    for now in gates:
+        hidden, state = lstm.advance(now, state)
+        outputs.append(hidden)
+    return torch.stack(outputs)
+
+
+@pytest.mark.parametrize("kernel_size, dilation", [(3, 1), (5, 2)])
+@pytest.mark.parametrize("steps, batch", [(1, 1), (5, 3)])
+def test_whole_sequence_equals_steps(kernel_size, dilation, steps, batch):
+    torch.manual_seed(0)
+    lstm = ConvLSTM(3, 2, kernel_size, dilation).double()
+    gates = torch.randn(steps, batch, 12, 3, 4, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(steps, batch, 3, 3, 4, dtype=torch.float64)
+    results = []
+    for run in (lstm, lambda gates: step_by_step(lstm, gates)):
+        hidden = run(gates)
+        wanted = [gates, *lstm.hidden_weights, lstm.input_weights[1], lstm.biases[1]]
+        gradients = torch.autograd.grad((hidden * weights).sum(), wanted, allow_unused=True)
+        results.append([hidden, *(g if g is not None else gates.new_zeros(()) for g in gradients)])
+    for fast, plain in zip(*results, strict=True):
+        torch.testing.assert_close(fast, plain.expand_as(fast), atol=1e-12, rtol=1e-10)
+
+
+def test_gradients_numerically():
+    torch.manual_seed(0)
+    lstm = ConvLSTM(2, 1, 3).double()
+    gates = torch.randn(3, 2, 8, 2, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lstm, gates)
