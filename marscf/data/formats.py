@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from marscf.config import Dataset
 from marscf.data import unpack
 from marscf.errors import ConfigError, DataError, nearest
 
@@ -64,6 +65,7 @@ def idx(files: dict[str, Path], shape: Shape) -> Iterator[Part]:
                 )
             if not 0 < height * width <= math.prod(shape):
                 raise DataError(f"{images}: images of {height}×{width} do not fit into {shape}; replace it")
+            embed(np.empty((0, 1, height, width), np.uint8), shape, images)
             for start in range(0, count, PART):
                 n = min(PART, count - start)
                 content = unpack.read_exactly(stream, n * height * width, images)
@@ -219,6 +221,12 @@ FORMATS: dict[str, Callable[..., Iterator[Part]]] = {
     "npy": npy,
 }
 OWN = ("folder", "npy")  # formats whose sources are named by `options`, not downloaded
+SOURCES = {  # what the others are to be given
+    "digits": set(),
+    "idx": {"train-images", "train-labels", "test-images", "test-labels"},
+    "cifar-binary": {"archive"},
+    "image-archive": {"train", "test"},
+}
 
 
 def parser(name: str) -> Callable[..., Iterator[Part]]:
@@ -226,6 +234,18 @@ def parser(name: str) -> Callable[..., Iterator[Part]]:
     if name not in FORMATS:
         raise ConfigError(f"format: unknown {name!r}{nearest(name, FORMATS)}")
     return FORMATS[name]
+
+
+def check_sources(dataset: Dataset) -> None:
+    """Raise `ConfigError` unless a dataset's YAML names the sources that its format needs."""
+    parser(dataset.format)
+    needed = SOURCES[dataset.format]
+    for sources in [release.sources for release in dataset.releases.values()] or [dataset.sources]:
+        if sources.keys() != needed:
+            raise ConfigError(
+                f"datasets/{dataset.name}.yaml: format {dataset.format} needs the sources {sorted(needed)}, "
+                f"got {sorted(sources)}"
+            )
 
 
 def embed(images: np.ndarray, shape: Shape, place: object) -> np.ndarray:
@@ -237,7 +257,7 @@ def embed(images: np.ndarray, shape: Shape, place: object) -> np.ndarray:
     n, c, h, w = images.shape
     top, left = (height - h) // 2, (width - w) // 2
     if c not in (1, channels) or h + 2 * top != height or w + 2 * left != width or min(top, left) < 0:
-        raise DataError(f"{place}: images of shape {(c, h, w)} cannot be padded or stacked to {tuple(shape)}")
+        raise DataError(f"{place}: {c}×{h}×{w} images cannot be padded or stacked to the dataset's {shape}")
     if (c, h, w) == (channels, height, width):
         return images
     padded = np.zeros((n, c, height, width), np.uint8)

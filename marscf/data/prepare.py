@@ -21,7 +21,7 @@ from marscf.data.sources import Found, Store, locked, own_files
 from marscf.errors import DataError
 from marscf.files import digest, sha256_file, write_json
 
-CHUNK = 10_000  # images held in memory at once
+CHUNK = 4096  # images held in memory at once
 ABSENT = "it is not there"
 UNOFFICIAL = "unofficial"  # of no known release: its numbers are compared with no published ones
 WORK = ".preparing"  # inside a dataset's folder; whatever a killed call left there is removed by the next
@@ -183,8 +183,8 @@ def _vouch(
     if wrong := [split for split, value in dataset.digests.items() if digests.get(split) != value]:
         files = ", ".join(str(source.path) for source in altered or found.values()) or dataset.name
         raise DataError(
-            f"{files}: not the published file, and its {' and '.join(wrong)} images are not the published "
-            f"ones; replace it with the publisher's"
+            f"{files}: {'not the published file, and ' * bool(altered)}its {' and '.join(wrong)} images are "
+            f"not the published ones; replace it with the publisher's"
         )
     if dataset.releases:
         return _release(dataset, collectors, altered)
@@ -240,15 +240,13 @@ def _carve(dataset: Dataset, collectors: dict[str, Collector]) -> list[tuple[str
 
 
 def _write(dataset: Dataset, split: str, part: Collector, places: np.ndarray, work: Path) -> dict[str, Any]:
-    path = work / f"{split}.npy"
-    images = part.images
-    shape = (len(places), *dataset.shape)
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-    for start in range(0, len(places), CHUNK):
-        chosen = images[places[start : start + CHUNK]]
-        array[start : start + CHUNK] = formats.embed(chosen, dataset.shape, dataset.name)
-    array.flush()
-    del array
+    path, images = work / f"{split}.npy", part.images
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(places), *dataset.shape)}
+    with open(path, "wb") as stream:  # not through a memory map: a full disk would kill the process
+        np.lib.format.write_array_header_1_0(stream, header)
+        for start in range(0, len(places), CHUNK):
+            chosen = images[places[start : start + CHUNK]]
+            stream.write(formats.embed(chosen, dataset.shape, dataset.name).data)
     entry = {
         "file": path.name,
         "count": len(places),

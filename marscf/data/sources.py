@@ -48,6 +48,7 @@ class Store:
         """
         if dataset.format in formats.OWN:
             return own_files(dataset)
+        formats.check_sources(dataset)
         if not dataset.releases:
             if release:
                 raise ConfigError(f"--release: {dataset.name} has no releases; leave it out")
@@ -89,12 +90,13 @@ class Store:
         target = self.downloads / folder / source.file
         mend = f"put it at {target}, or name its mirror with --mirror"
         if self.mirror and self._local_mirror() is not None:
-            raise DataError(f"no file {self._local_mirror() / folder / source.file}; {where or mend}")
+            missing = self._local_mirror() / folder / source.file
+            raise DataError(f"no file {missing}; put it there" + (f": {where}" if where else ""))
         if self.offline and not (self.mirror and _protocol(self.mirror) in LOCAL):
             raise DataError(f"no file {target}, and --offline forbids to download it; {mend}")
         if not self.mirror and not source.urls:
             raise DataError(
-                f"{source.file} of {dataset.name} has no public download; {where or 'find it'}: {mend}"
+                f"{source.file} of {dataset.name} has no public download ({where or 'none is known'}); {mend}"
             )
         with locked(target.parent):
             if not target.is_file():  # else another process fetched it meanwhile

@@ -86,6 +86,14 @@ def test_memory_map_is_read_as_it_is(tmp_path):
     assert torch.equal(Batches(mapped, 9, seed=5).at(4), Batches(IMAGES, 9, seed=5).at(4))
 
 
+def test_images_on_the_device_give_the_same_batches(monkeypatch):
+    expected = Batches(IMAGES, 9, seed=5, augment="flip-shift")
+    monkeypatch.setattr(Batches, "_fits", lambda self: True)
+    resident = Batches(IMAGES, 9, seed=5, augment="flip-shift")
+    assert resident._resident is not None and expected._resident is None
+    assert all(torch.equal(resident.at(step), expected.at(step)) for step in range(30))
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_gpu_gives_the_same_batches(monkeypatch):
     expected = Batches(IMAGES, 9, seed=5, augment="flip-shift")

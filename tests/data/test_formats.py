@@ -39,6 +39,7 @@ def read(name, files, shape):
     }
 
 
+@pytest.mark.long  # importing scikit-learn takes seconds; the digest in digits.yaml is checked always
 def test_digits_are_those_of_scikit_learn():
     from sklearn.datasets import load_digits
 
@@ -61,7 +62,7 @@ def test_idx(tiny, monkeypatch):
         (idx_bytes(random_images(59, (28, 28))), "holds 59 images, train-labels.gz 60"),
         (idx_bytes(random_images(60, (28, 28)))[:-1], "truncated"),
         (idx_bytes(random_images(60, (28, 28))) + b"\0", "goes on after"),
-        (idx_bytes(random_images(60, (40, 28))), "40×28 do not fit"),
+        (idx_bytes(random_images(60, (40, 28))), "images of 40×28 do not fit"),
         (b"\0\0\x08\3" + b"\0\0\0\x3c" + b"\xff" * 8, "do not fit"),
         (b"\0\0\x0d\3" + bytes(12), "no IDX file"),
         (b"", "truncated"),
@@ -129,15 +130,15 @@ def test_image_archives_of_both_releases(tmp_path, monkeypatch):
 
 def test_every_flipped_byte_of_a_png_tar_is_noticed(tmp_path):
     """Nothing but the archive itself vouches for an archive of no known release: every byte must count."""
-    images = random_images(2, (3, 4, 4))
+    images = random_images(2, (3, 2, 2))
     content = png_tar_bytes(images)
     path, unnoticed = tmp_path / "t", []
-    for place in range(len(content)):
+    for place in [*range(1800), *range(1800, len(content), 97)]:  # all but the trailing zeros
         altered = bytearray(content)
         altered[place] ^= 0x10
         path.write_bytes(altered)
         try:
-            decoded = read("image-archive", {"train": path}, (3, 4, 4))["train"][0]
+            decoded = read("image-archive", {"train": path}, (3, 2, 2))["train"][0]
         except DataError as error:
             assert str(path) in str(error)
         else:

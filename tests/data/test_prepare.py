@@ -252,7 +252,7 @@ def test_train_of_one_and_test_of_the_other_release_are_refused(two_releases):
 def test_release_without_public_download_says_where_and_whither(two_releases):
     tiny, _, root = two_releases
     with pytest.raises(
-        DataError, match=r"old-train of tiny has no public download; ask the old librarian: put it at"
+        DataError, match=r"old-train of tiny has no public download \(ask the old librarian\); put it at"
     ):
         prepare(tiny, root, None)
     with pytest.raises(ConfigError, match=r"unknown 'nwe'; did you mean 'new'"):
@@ -287,6 +287,13 @@ def test_own_folder_and_npy_become_datasets(tmp_path):
     assert "photos has changed" in prepare(folder, tmp_path / "datasets")[1]
     shutil.rmtree(tmp_path / "photos")  # as after a pull on another machine
     assert prepare(folder, tmp_path / "datasets")[1] == "already prepared, verified"
+
+
+def test_missing_sources_are_named(tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"format cifar-binary needs the sources \['archive'\], got \['x'\]"
+    ):
+        prepare(dataset(format="cifar-binary", shape=list(RGB), sources={"x": {"file": "x"}}), tmp_path)
 
 
 @pytest.mark.parametrize(
