@@ -20,11 +20,7 @@ from marscf.files import digest
 from marscf.runs import Run, config_hash
 
 # `marscf` and `papermill` of the Python that runs Snakemake, activated or not
-os.environ.update(
-    PATH=os.pathsep.join(
-        [os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]
-    )
-)
+os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]))
 
 
 class Selection(loader.Strict):
@@ -42,16 +38,10 @@ def narrowed(kind, chosen, known):
     """Return the chosen names in the order of `known`: 'all', a list, or names separated by commas."""
     if chosen == "all":
         return list(known)
-    names = (
-        [name.strip() for name in chosen.split(",")]
-        if isinstance(chosen, str)
-        else chosen
-    )
+    names = [name.strip() for name in chosen.split(",")] if isinstance(chosen, str) else chosen
     for name in names:
         if name not in known:
-            raise ConfigError(
-                f"config: {kind}: no {name!r} at this scale{nearest(name, known)}"
-            )
+            raise ConfigError(f"config: {kind}: no {name!r} at this scale{nearest(name, known)}")
     return [name for name in known if name in names]
 
 
@@ -68,10 +58,7 @@ try:
         for seed in SCALE.seeds
     ]
     RUNS = {
-        str(run.path): loader.resolve(
-            CONFIG, run.scale, run.dataset, run.system, run.seed
-        )
-        for run in TABLE
+        str(run.path): loader.resolve(CONFIG, run.scale, run.dataset, run.system, run.seed) for run in TABLE
     }
 except MarscfError as error:
     print(f"snakemake: {error}", file=sys.stderr)
@@ -112,11 +99,7 @@ def source(wildcards, threads):
 def launcher(wildcards, resources):
     """`marscf`, or as many processes of it as the job has GPUs."""
     gpus = resources.gpu
-    return (
-        f"torchrun --standalone --nproc-per-node {gpus} -m marscf"
-        if gpus > 1
-        else "marscf"
-    )
+    return f"torchrun --standalone --nproc-per-node {gpus} -m marscf" if gpus > 1 else "marscf"
 
 
 # ---- what a result depends on
@@ -125,12 +108,7 @@ def launcher(wildcards, resources):
 def code(*patterns):
     """Files of the package, relative to the working directory so that a clone elsewhere has the same names."""
     package = Path(os.path.relpath(Path(marscf.__file__).parent))
-    return sorted(
-        str(path)
-        for pattern in patterns
-        for path in package.glob(pattern)
-        if path.is_file()
-    )
+    return sorted(str(path) for pattern in patterns for path in package.glob(pattern) if path.is_file())
 
 
 MODEL_CODE = ["models/*.py", "flows/*.py", "priors/*.py", "nets/*.py"]
@@ -148,11 +126,7 @@ def run_hash(wildcards):
 
 def settings(section):
     """The identity of a section of the scale."""
-    return digest(
-        section
-        if isinstance(section, (list, dict))
-        else section.model_dump(mode="json")
-    )[:16]
+    return digest(section if isinstance(section, (list, dict)) else section.model_dump(mode="json"))[:16]
 
 
 def extractor(wildcards):
@@ -172,15 +146,18 @@ def run_at(dataset, system):
 
 def timed():
     """Names of the systems whose sampling is timed."""
-    return [
-        name for name in SYSTEMS if name not in SCALE.studies.sampling_speed.exclude
-    ]
+    return [name for name in SYSTEMS if name not in SCALE.studies.sampling_speed.exclude]
 
 
 def timed_receipts():
     """Runs that a timing may take weights from: an iterative inverse is as slow as the weights make it."""
     dataset = SCALE.studies.sampling_speed.dataset or SCALE.datasets[0]
     return [f"{run}/receipt.json" for name in timed() for run in run_at(dataset, name)]
+
+
+def timings():
+    """The file of the sampling speeds, where there is a system to time."""
+    return [f"reports/{SCALE.name}/sampling_speed.csv"] if timed() else []
 
 
 def architectures():
@@ -194,47 +171,33 @@ def architectures():
 def interpolated():
     """Runs of the interpolation study, with their settings."""
     return {
-        path: study
-        for study in SCALE.studies.interpolation
-        for path, run in RUNS.items()
-        if (run["dataset"], run["system"], run["seed"])
-        == (study.dataset, study.system, SCALE.seeds[0])
+        run: study for study in SCALE.studies.interpolation for run in run_at(study.dataset, study.system)
     }
 
 
 def products():
     """Name → (notebook's files, runs it is about), for each table and figure that the selection has data for."""
-    metrics, speed = (
-        f"reports/{SCALE.name}/metrics.csv",
-        f"reports/{SCALE.name}/sampling_speed.csv",
-    )
+    metrics = f"reports/{SCALE.name}/metrics.csv"
     found = {
         "table_likelihood": ([metrics], list(RUNS)),
         "table_published": ([metrics], list(RUNS)),
-        "table_sampling_speed": ([speed], []),
-        "fig07_sampling_speed": ([speed], []),
         "training_curves": ([f"{run}/receipt.json" for run in RUNS], list(RUNS)),
     }
     if FIDELITY.extractor != "none":
         found["table_fidelity"] = ([metrics], list(RUNS))
+    if speed := timings():
+        found |= {"table_sampling_speed": (speed, []), "fig07_sampling_speed": (speed, [])}
     for name, figure in SCALE.figures.items():
-        runs = [
-            run for system in figure.systems for run in run_at(figure.dataset, system)
-        ]
+        runs = [run for system in figure.systems for run in run_at(figure.dataset, system)]
         if runs:
-            found[name] = ([f"{run}/samples.npy" for run in runs], runs)
+            files = [f"{run}/{file}" for run in runs for file in ("samples.npy", "likelihood.json")]
+            found[name] = (files, runs)
     if runs := list(interpolated()):
-        found["fig11_interpolation"] = (
-            [f"{run}/interpolation.npz" for run in runs],
-            runs,
-        )
-        found["fig12_interpolation_scores"] = (
-            [f"{run}/interpolation.csv" for run in runs],
-            runs,
-        )
-    flows = [path for path, run in RUNS.items() if "prior" in run["options"]]
-    if flows:
-        found["latent_correlation"] = ([f"{run}/receipt.json" for run in flows], flows)
+        found["fig11_interpolation"] = ([f"{run}/interpolation.npz" for run in runs], runs)
+        if FIDELITY.extractor != "none":
+            found["fig12_interpolation_scores"] = ([f"{run}/interpolation_scores.csv" for run in runs], runs)
+    if runs := [path for path, run in RUNS.items() if "prior" in run["options"]]:
+        found["latent_correlation"] = ([f"{run}/receipt.json" for run in runs], runs)
     return found
 
 
@@ -243,14 +206,8 @@ PRODUCTS = products()
 
 def product_files(kind, *suffixes):
     """All files of the tables or of the figures."""
-    names = [
-        name for name in PRODUCTS if name.startswith("table_") == (kind == "tables")
-    ]
-    return [
-        f"reports/{SCALE.name}/{kind}/{name}.{suffix}"
-        for name in names
-        for suffix in suffixes
-    ]
+    names = [name for name in PRODUCTS if name.startswith("table_") == (kind == "tables")]
+    return [f"reports/{SCALE.name}/{kind}/{name}.{suffix}" for name in names for suffix in suffixes]
 
 
 def measurements():
@@ -258,9 +215,7 @@ def measurements():
     parts = ["receipt", "likelihood"] + ["fidelity"] * (FIDELITY.extractor != "none")
     files = [f"{run}/{part}.json" for run in RUNS for part in parts]
     if FIDELITY.extractor != "none":
-        files += [
-            f"data/runs/{SCALE.name}/{dataset}/floor.json" for dataset in DATASETS
-        ]
+        files += [f"data/runs/{SCALE.name}/{dataset}/floor.json" for dataset in DATASETS]
     return files
 
 

@@ -1,9 +1,7 @@
 rule dataset:
     output:
         manifest="data/datasets/{dataset}/manifest.json",
-        arrays=expand(
-            "data/datasets/{{dataset}}/{split}.npy", split=["train", "val", "test"]
-        ),
+        arrays=expand("data/datasets/{{dataset}}/{split}.npy", split=["train", "val", "test"]),
     log:
         "logs/data/{dataset}.log",
     params:

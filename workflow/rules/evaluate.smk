@@ -11,9 +11,7 @@ rule likelihood:
     resources:
         **JOB,
     params:
-        settings=settings(
-            SCALE.evaluation.model_dump(mode="json", exclude={"fidelity", "grid"})
-        ),
+        settings=settings(SCALE.evaluation.model_dump(mode="json", exclude={"fidelity", "grid"})),
         run=subpath(input.receipt, parent=True),
         device=device,
     shell:

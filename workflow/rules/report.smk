@@ -1,7 +1,7 @@
 rule collect:
     input:
         measurements(),
-        f"reports/{SCALE.name}/sampling_speed.csv",
+        timings(),
         code=code("reporting/**/*.py", "reporting/**/*.csv"),
     output:
         "reports/{scale}/metrics.csv",
@@ -50,7 +50,7 @@ rule index:
         product_files("figures", "png", "svg"),
         product_files("tables", "csv", "html"),
         f"reports/{SCALE.name}/metrics.csv",
-        f"reports/{SCALE.name}/sampling_speed.csv",
+        timings(),
         code=code("reporting/**/*"),
     output:
         page="reports/{scale}/index.html",
