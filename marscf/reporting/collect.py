@@ -13,7 +13,7 @@ from marscf.errors import ConfigError, MarscfError
 from marscf.files import read_json, replacing
 from marscf.reporting.metrics import COLUMNS, finite
 from marscf.reporting.published import comparable
-from marscf.runs import RECEIPT, Run
+from marscf.runs import DATASETS, RECEIPT, Run
 
 if TYPE_CHECKING:
     import pandas
@@ -83,9 +83,17 @@ def _all_rows(config: Config, scale: str, runs: Sequence[str]) -> Iterator[dict[
         )
 
 
+def _release(dataset: str) -> str:
+    """What a protocol says beside: of two datasets by one name, which."""
+    path = DATASETS / dataset / "manifest.json"
+    release = read_json(path).get("release") if path.is_file() else None
+    return f", release {release}" if release else ""
+
+
 def _row(
     run: Run, metric: str, value: float, stderr: float | None, n: int, protocol: str, place: Path
 ) -> dict:
+    protocol += _release(run.dataset)
     row = {
         **{"scale": run.scale, "dataset": run.dataset, "system": run.system, "seed": run.seed},
         **{"metric": metric, "value": finite(metric, value, str(place))},
@@ -114,10 +122,14 @@ def _from_receipt(path: Path, run: Run) -> Iterator[dict[str, Any]]:
     if receipt.get("parameters") is not None:
         yield _row(run, "parameters", receipt["parameters"], None, 1, "trainable numbers", path)
     if receipt.get("train_images_per_second"):
-        host = receipt.get("host") or {}
-        device = host.get("gpu") or f"{host.get('cpu')}, {host.get('threads')} threads"
-        speed = receipt["train_images_per_second"]
-        yield _row(run, "train_images_per_second", speed, None, receipt["steps"], f"on {device}", path)
+        speed, on = receipt["train_images_per_second"], device(receipt.get("host") or {})
+        yield _row(run, "train_images_per_second", speed, None, receipt["steps"], f"on {on}", path)
+
+
+def device(host: dict[str, Any]) -> str:
+    """What a receipt's run was trained on, in words."""
+    threads = host.get("threads", "?")
+    return host.get("gpu") or f"{host.get('cpu', 'unknown CPU')}, {threads} thread{'s' * (threads != 1)}"
 
 
 def _from_sweep(path: Path, dataset: str, scale: str) -> Iterator[dict[str, Any]]:

@@ -130,7 +130,9 @@ def _linear(claim: str, sweep: "pandas.DataFrame") -> Finding:
         slope, offset = np.polyfit(steps.index, steps.to_numpy(), 1)
         misfit = np.abs(slope * steps.index + offset - steps.to_numpy()).max()
         holds = holds and misfit < 0.01 * steps.max()
-        evidence.append(f"{slope:.2f}·N {offset:+.0f} ({sources.system_title(system)})")
+        evidence.append(
+            f"{slope:.2f}·N {'+' if offset > 0 else '−'} {abs(offset):.0f} ({sources.system_title(system)})"
+        )
     if not evidence:
         return Finding(claim, "unmeasured", "no mAR-SCF at three sides or more")
     return Finding(claim, "holds" if holds else "fails", f"counted steps: {', '.join(evidence)}")

@@ -13,7 +13,7 @@ from marscf.config import load_config
 from marscf.errors import MarscfError
 from marscf.files import read_json, replacing
 from marscf.reporting import sources, tables
-from marscf.reporting.collect import read_metrics, reports
+from marscf.reporting.collect import device, read_metrics, reports
 from marscf.reporting.findings import findings, headlines
 from marscf.reporting.metrics import pretty, title
 from marscf.reporting.speed import speed_table
@@ -105,7 +105,7 @@ def _run(run: Run, metrics: "pandas.DataFrame") -> dict[str, Any]:
         "receipt": receipt,
         "receipt_text": json.dumps(receipt, indent=1),
         "config_text": json.dumps(config, indent=1),
-        "machine": host.get("gpu") or f"{host.get('cpu', 'unknown CPU')}, {host.get('threads', '?')} threads",
+        "machine": device(host),
         "duration": _duration(receipt.get("seconds") or 0),
         "commands": [f"marscf {stage} {run.path}" for stage in stages],
         "numbers": [
@@ -141,6 +141,8 @@ def _sections(scale: str, metrics: "pandas.DataFrame") -> Iterator[dict[str, Any
 def _item(scale: str, name: str, metrics: "pandas.DataFrame") -> dict[str, Any] | None:
     folder = reports(scale)
     item = {"name": name, "text": _prose(folder / "notebooks" / f"{name}.ipynb")}
+    if drawn := load_config().scale(scale).figures.get(name):
+        item["text"]["title"] += f"; here {sources.dataset_title(drawn.dataset)}"
     if name.startswith("table_"):
         if not (folder / "tables" / f"{name}.csv").is_file():
             return None
@@ -150,7 +152,8 @@ def _item(scale: str, name: str, metrics: "pandas.DataFrame") -> dict[str, Any] 
             "table_sampling_speed": lambda: speed_table(scale),
             "table_published": lambda: tables.published_numbers(metrics, scale),
         }
-        return {**item, "table": makers[name]().html(link=True)}
+        table = makers[name]()
+        return {**item, "table": table.html(link=True), "caption": table.caption}
     path = folder / "figures" / f"{name}.svg"
     if not path.is_file():
         return None

@@ -16,6 +16,7 @@ class Published:
     """One number of a paper. `text` is the value as printed there, with its digits."""
 
     dataset: str
+    release: str  # of the dataset, where there are several
     system: str
     metric: str
     text: str
@@ -49,7 +50,7 @@ def published_numbers() -> tuple[Published, ...]:
     with open(Path(__file__).with_name("published.csv"), newline="") as stream:
         return tuple(
             Published(
-                *(row[key] for key in ("dataset", "system", "metric", "value")),
+                *(row[key] for key in ("dataset", "release", "system", "metric", "value")),
                 *(int(row[key]) for key in ("images", "dims")),
                 *(row[key] for key in ("source", "note")),
             )
@@ -79,6 +80,9 @@ def obstacle(row: Mapping[str, Any], entry: Published) -> str | None:
         return f"measured with the extractor {extractor}, published with Inception"
     if row["dataset"] != entry.dataset:
         return f"measured on {row['dataset']}, published on {entry.note or entry.dataset}"
+    release = re.search(r"\brelease (\S+)$", row["protocol"])
+    if entry.release and (release is None or release[1] != entry.release):
+        return f"measured on release {release[1] if release else 'unknown'}, published on {entry.release}"
     measured = re.search(r"\bdims (\d+)", row["protocol"])
     if measured and int(measured[1]) != entry.dims:
         return f"{measured[1]} dimensions, published on {entry.dims} ({entry.note})"

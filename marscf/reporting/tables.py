@@ -42,10 +42,10 @@ class Table:
     rows: list[list[Cell]] = field(default_factory=list)
 
     def html(self, link: bool = False) -> str:
-        """The table as an HTML fragment; with `link`, numbers point to `#<run>` on the same page."""
+        """The table as an HTML fragment; with `link`, numbers point to `#<run>`, and no caption is in it."""
         head = "".join(f"<th scope=col>{html.escape(name)}</th>" for name in self.columns)
         body = "".join(f"<tr>{''.join(_cell(cell, link) for cell in row)}</tr>\n" for row in self.rows)
-        caption = f"<caption>{html.escape(self.caption)}</caption>"
+        caption = "" if link else f"<caption>{html.escape(self.caption)}</caption>"
         return f"<table>{caption}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table>"
 
     def _repr_html_(self) -> str:  # in a notebook
@@ -92,7 +92,8 @@ def _number(row: Any) -> Cell:
     """A measured value; the standard error may be NaN where it has none."""
     error = row["stderr"] if row["stderr"] == row["stderr"] else None
     note = f"{row['protocol']}; n = {row['n']:,}"
-    return Cell(pretty(row["metric"], row["value"], error), row["value"], anchor(row), note, "number")
+    run = None if row["system"] == REAL else anchor(row)
+    return Cell(pretty(row["metric"], row["value"], error), row["value"], run, note, "number")
 
 
 def _status(row: Any) -> list[Cell]:

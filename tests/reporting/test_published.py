@@ -47,5 +47,17 @@ def test_variant_of_a_dataset_is_said_and_not_compared():
     assert "published on" in obstacle(row, candidates(row)[0])
 
 
+def test_only_the_release_that_papers_used_is_compared():
+    row = {**ROW, "dataset": "imagenet32", "system": "glow", "value": 4.1, "n": 49_999}
+    for ending, obstructed in (
+        ("oord-2016", False),
+        ("oord-2016-unverified", True),
+        ("chrabaszcz-2017", True),
+    ):
+        named = {**row, "protocol": f"dims 3072, float32, release {ending}"}
+        assert bool(obstacle(named, candidates(named)[0])) is obstructed
+    assert "release unknown" in obstacle(row, candidates(row)[0])
+
+
 def test_nothing_is_published_on_digits():
     assert candidates({**ROW, "dataset": "digits"}) == []
