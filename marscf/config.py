@@ -106,7 +106,7 @@ class Dataset(Strict):
     """One dataset (`config/datasets/`)."""
 
     name: Name
-    title: str
+    title: str  # in tables and figures; the name where not given
     format: str  # of its sources, a parser of marscf.data.formats
     shape: tuple[PositiveInt, PositiveInt, PositiveInt]  # C, H, W as the models see it
     grey_levels: Annotated[int, Field(ge=2, le=256)] = 256
@@ -118,9 +118,14 @@ class Dataset(Strict):
     options: SourceOptions = SourceOptions()
     digests: dict[str, str] = {}  # source split -> order-independent digest of the decoded images
     mirror_name: str | None = None  # folder in a mirror, the dataset's name where not given
-    licence: str
-    cite: str
+    licence: str = ""
+    cite: str = ""
     note: str = ""
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _title(cls, value: Any) -> Any:
+        return {"title": value.get("name"), **value} if isinstance(value, dict) else value
 
     @property
     def dimensions(self) -> int:

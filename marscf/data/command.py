@@ -33,7 +33,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--release", help="of imagenet32: which of its releases (default: the one at hand)")
     parser.add_argument(
-        "--root", type=Path, default=DATASETS, help="where datasets lie (default: %(default)s)"
+        "--root",
+        type=Path,
+        default=DATASETS,
+        help="where prepared datasets lie; downloads go to ../sources beside it (default: %(default)s)",
     )
 
 
@@ -49,5 +52,5 @@ def run(args: argparse.Namespace) -> None:
     if manifest["release"]:
         print(f"  release: {manifest['release']}")
     for source in manifest["sources"].values():
-        if source["verified_by"] != "its checksum":
+        if source["published_checksum"] and source["verified_by"] != "its checksum":
             print(f"  {source['file']}: vouched for by {source['verified_by']}")
