@@ -108,7 +108,7 @@ def test_a_few_steps_lower_the_loss(name):
     model.initialise(x, noise(model, 32))
     optimiser = torch.optim.Adamax(model.parameters(), lr=2e-2)
     losses = []
-    for step in range(40):
+    for step in range(25):
         loss = model.training_loss(x, noise(model, 32, step)).mean()
         optimiser.zero_grad()
         loss.backward()

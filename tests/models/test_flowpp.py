@@ -35,7 +35,7 @@ def test_the_bound_and_the_importance_weighted_estimate():
     """The mean of `exp log_prob` is the probability, the integral over the cell; `log_prob`'s is below."""
     model = model_of()
     x = images(model, 2)
-    points, draws = 16, 20_000
+    points, draws = 12, 20_000
     axis = (torch.arange(points, dtype=torch.float64) + 0.5) / points
     cell = torch.cartesian_prod(*[axis] * 4).view(-1, 1, 2, 2)
     for image in x:
@@ -46,7 +46,7 @@ def test_the_bound_and_the_importance_weighted_estimate():
             log_prob = model.log_prob(image.expand(draws, -1, -1, -1), noise(model, draws))
         weights = log_prob.exp()
         error = weights.std().item() / math.sqrt(draws)
-        assert abs(weights.mean().item() - exact) < 4 * error and error < 0.05 * exact
+        assert abs(weights.mean().item() - exact) < 4 * error and error < 0.1 * exact
         assert log_prob.mean().item() < math.log(exact)
 
 
