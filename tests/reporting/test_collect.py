@@ -26,6 +26,14 @@ def test_same_bytes_whatever_the_order_of_the_runs(workdir):
     assert Path(collect("quick", workdir[::-1])).read_bytes() == first
 
 
+def test_nested_values_are_those_of_the_table_without_timings(workdir):
+    frame = read_metrics(collect("quick", workdir)).set_index(["dataset", "system", "metric"])["value"]
+    nested = json.loads(Path("reports/quick/metrics.json").read_text())
+    glow = nested["digits"]["glow"]["seed0"]
+    assert glow["bits_per_dim"] == frame["digits", "glow", "bits_per_dim"]
+    assert "parameters" in glow and not [name for name in glow if name.startswith(("sampling", "train"))]
+
+
 def test_values_survive_to_the_last_bit(workdir):
     path = Path(workdir[0]) / "likelihood.json"
     content = json.loads(path.read_text())
