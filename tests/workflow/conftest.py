@@ -102,6 +102,7 @@ def make_tiny(config: Path) -> None:
     path.write_text(yaml.safe_dump(scale))
     for path in (config / "systems").glob("*.yaml"):
         system = load(path)
+        system.pop("training", None)
         system.get("scales", {}).get("quick", {}).pop("training", None)
         path.write_text(yaml.safe_dump(system))
 
@@ -119,6 +120,12 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     return copy_repository(tmp_path_factory.mktemp("checkout"))
 
 
+@pytest.fixture
+def fresh_checkout(tmp_path: Path) -> Checkout:
+    """A tiny checkout for one test alone."""
+    return copy_repository(tmp_path / "checkout")
+
+
 @pytest.fixture(scope="session")
 def reproduced(checkout: Checkout) -> Checkout:
     """The same after `make reproduce` with the environment of these tests."""
@@ -127,10 +134,5 @@ def reproduced(checkout: Checkout) -> Checkout:
         pytest.skip(f"make cannot take {bin_folder} as VENV")
     (checkout.root / ".venv").symlink_to(bin_folder.parent)
     # `--old-file`: the environment is there, make is not to install into it
-    checkout.call("make", "reproduce", f"--old-file={ready(checkout)}")
+    checkout.call("make", "reproduce", "--old-file=.venv/.ready")
     return checkout
-
-
-def ready(checkout: Checkout) -> str:
-    """The stamp that says that the environment is installed."""
-    return ".venv/.ready"

@@ -4,7 +4,8 @@ rule collect:
         timings(),
         code=code("reporting/**/*.py", "reporting/**/*.csv"),
     output:
-        "reports/{scale}/metrics.csv",
+        table="reports/{scale}/metrics.csv",
+        values="reports/{scale}/metrics.json",
     log:
         "logs/{scale}/collect.log",
     localrule: True
