@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from marscf.config import Config, load_config
 from marscf.errors import ConfigError, MarscfError
-from marscf.files import read_json, replacing, write_json, write_json
-from marscf.reporting.metrics import COLUMNS, finite, metric_of, qualifier, metric_of
+from marscf.files import read_json, replacing, write_json
+from marscf.reporting.metrics import COLUMNS, finite, metric_of, qualifier
 from marscf.reporting.published import comparable
 from marscf.runs import DATASETS, RECEIPT, Run
 
@@ -31,11 +31,9 @@ def reports(scale: str) -> Path:
 def collect(scale: str, runs: Sequence[str], out: Path | None = None) -> Path:
     """Write `metrics.csv` from what the runs' stages left, and return its path.
 
-    Beside it `metrics.json`, the same values nested dataset → system → seed → metric, without timings: the
-    form that `dvc metrics diff` reads.
-
-    Beside it `metrics.json`, for `dvc metrics`: the values without the timings, which differ each time. The same measurements give the same bytes. Raises `MarscfError` for a number that is not finite, a
-    measurement file of another run, and two different values of one metric.
+    Beside it `metrics.json`, for `dvc metrics`: the values without the timings, which differ each time. The
+    same measurements give the same bytes. Raises `MarscfError` for a number that is not finite, a measurement
+    file of another run, and two different values of one metric.
     """
     config = load_config()
     config.scale(scale)
@@ -51,7 +49,6 @@ def collect(scale: str, runs: Sequence[str], out: Path | None = None) -> Path:
     text = io.StringIO(newline="")
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
-    values: dict[str, Any] = {}
     nested: dict[str, Any] = {}
     for key in sorted(rows, key=lambda k: (order.get(k[0], 999), order.get(k[1], 999), k[2], _natural(k[3]))):
         table.writerow([_plain(rows[key][column]) for column in COLUMNS])
@@ -59,12 +56,7 @@ def collect(scale: str, runs: Sequence[str], out: Path | None = None) -> Path:
         if metric_of(metric).better != "none":
             of_run = nested.setdefault(dataset, {}).setdefault(system, {}).setdefault(f"seed{seed}", {})
             of_run[metric] = rows[key]["value"]
-        dataset, system, seed, metric = key
-        if metric_of(metric).better != "none":
-            run = values.setdefault(dataset, {}).setdefault(system, {}).setdefault(f"seed{seed}", {})
-            run[metric] = rows[key]["value"]
     out = out or reports(scale) / "metrics.csv"
-    write_json(out.with_suffix(".json"), values)
     with replacing(out) as temporary:
         temporary.write_text(text.getvalue())
     write_json(out.with_suffix(".json"), nested)
