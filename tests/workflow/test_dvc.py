@@ -1,0 +1,102 @@
+"""DVC around the workflow: a clone that pulled runs nothing again; experiments set any key of the config."""
+
+import json
+import shutil
+
+import pytest
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture(scope="module")
+def published(reproduced, tmp_path_factory):
+    """A git repository with the tiny report committed and its data pushed to a DVC remote."""
+    origin = type(reproduced)(tmp_path_factory.mktemp("origin") / "repository")
+    shutil.copytree(reproduced.root, origin.root, symlinks=True, ignore=shutil.ignore_patterns(".venv"))
+    shutil.rmtree(origin.root / "reports" / "reference", ignore_errors=True)
+    git(origin, "init", "--quiet", "--initial-branch=main")
+    git(origin, "config", "user.name", "A Tester")
+    git(origin, "config", "user.email", "tester@example.org")
+    origin.call("dvc", "remote", "add", "--default", "store", str(tmp_path_factory.mktemp("store")))
+    origin.call("dvc", "commit", "--force")
+    git(origin, "add", "--all")
+    git(origin, "commit", "--quiet", "--message=the tiny report")
+    origin.call("dvc", "push")
+    return origin
+
+
+def git(checkout, *arguments):
+    return checkout.call("git", *arguments).stdout
+
+
+@pytest.fixture
+def clone(published, tmp_path):
+    """A clone elsewhere, with `dvc pull` done."""
+    path = tmp_path / "clone"
+    git(published, "clone", "--quiet", str(published.root), str(path))
+    clone = type(published)(path)
+    git(clone, "config", "user.name", "A Tester")
+    git(clone, "config", "user.email", "tester@example.org")
+    clone.call("dvc", "pull")
+    return clone
+
+
+def test_nothing_heavy_is_in_git(published):
+    tracked = git(published, "ls-files").splitlines()
+    assert not [name for name in tracked if name.startswith(("data/", ".snakemake/"))]
+    assert {"reports/quick/metrics.csv", "reports/quick/metrics.json", "dvc.lock"} <= set(tracked)
+
+
+def test_a_clone_that_pulled_trains_nothing_and_remakes_the_figures(clone):
+    planned = clone.planned()
+    assert planned
+    assert all(name.split("/")[2].startswith(("figures", "tables", "index", "summary")) for name in planned)
+    clone.snakemake()
+    assert not clone.planned()
+    assert "up to date" in clone.call("dvc", "status").stdout
+
+
+def test_one_changed_key_runs_only_what_depends_on_it(clone):
+    path = clone.root / "config" / "scales" / "quick.yaml"
+    path.write_text(path.read_text().replace("draws: 1", "draws: 2"))
+    planned = {name for name in clone.planned() if name.startswith("data/")}
+    assert planned and {name.rsplit("/", 1)[1] for name in planned} == {"likelihood.json"}
+
+
+def test_repro_runs_nothing_when_nothing_changed(published):
+    result = published.call("dvc", "repro")
+    assert "didn't change, skipping" in result.stdout
+
+
+def test_metrics_plots_and_params(published):
+    shown = json.loads(published.call("dvc", "metrics", "show", "--json").stdout)
+    values = next(iter(shown.values()))["data"]["reports/quick/metrics.json"]["data"]
+    assert values["digits"]["histogram"]["seed0"]["bits_per_dim"] > 0
+    published.call("dvc", "plots", "show", "--out", "plots")
+    assert (published.root / "plots" / "index.html").is_file()
+    assert "glow" in published.call("dvc", "params", "diff", "--all").stdout
+
+
+def test_every_file_of_the_config_can_be_set_by_an_experiment(published):
+    from marscf.config import read_yaml
+
+    listed = read_yaml(published.root / "dvc.yaml")["params"]
+    files = {str(path.relative_to(published.root)) for path in (published.root / "config").rglob("*.yaml")}
+    assert set(listed) == {name for name in files if not name.startswith("config/datasets/")}
+
+
+def test_an_experiment_sets_a_key_and_runs_what_depends_on_it(clone):
+    before = json.loads((clone.root / "reports/quick/metrics.json").read_text())
+    clone.call(
+        "dvc", "exp", "run", "--name", "slower", "--set-param", "config/scales/quick.yaml:evaluation.draws=2"
+    )
+    after = json.loads((clone.root / "reports/quick/metrics.json").read_text())
+    assert set(before["digits"]) == set(after["digits"])
+    changed = (
+        before["digits"]["glow"]["seed0"]["bits_per_dim"],
+        after["digits"]["glow"]["seed0"]["bits_per_dim"],
+    )
+    assert changed[0] != changed[1]
+    assert "evaluation.draws" in clone.call("dvc", "params", "diff").stdout
+    assert "bits_per_dim" in clone.call("dvc", "metrics", "diff").stdout
+    assert "slower" in clone.call("dvc", "exp", "show", "--no-pager", "--only-changed").stdout
