@@ -27,7 +27,7 @@ FEATURES = 64
 #: How it is trained; part of its identity.
 RECIPE = {
     "widths": [24, 48, 64, 64],
-    "features": FEATURES,  # then SiLU
+    "features": FEATURES,  # SiLU, of mean square 1
     "images": 100_000,  # seen in training, at most
     "epochs": 20,  # at most
     "batch_size": 128,
@@ -48,8 +48,9 @@ class DigitsNet(nn.Module):
             layers += [nn.Conv2d(before, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
             before, side = width, side // stride
         self.trunk = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten())
-        # SiLU, not ReLU: no feature is constant, so covariances keep their rank.
-        self.features = nn.Sequential(nn.Linear(4 * before, FEATURES), nn.SiLU())
+        # SiLU: no feature is constant, so covariances keep their rank. RMSNorm: keeps KID's cubic kernel small.
+        norm = nn.RMSNorm(FEATURES, elementwise_affine=False)
+        self.features = nn.Sequential(nn.Linear(4 * before, FEATURES), nn.SiLU(), norm)
         self.head = nn.Linear(FEATURES, classes)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,8 +66,8 @@ def three_channels(images: np.ndarray, grey_levels: int) -> np.ndarray:
 
 
 def identity(data_digest: str) -> str:
-    """What a trained extractor depends on, hashed: the data and the recipe."""
-    return digest({"data": data_digest, "recipe": RECIPE})
+    """What a trained extractor depends on, hashed: the data, the recipe and this file."""
+    return digest({"data": data_digest, "recipe": RECIPE, "code": sha256_file(__file__)})
 
 
 def train_extractor(

@@ -4,7 +4,7 @@
     compare(samples, reference, …) -> [measurement, …]        # both `Features`
 
 torch-fidelity's own cache is keyed by names alone and is not used: features are kept in
-`data/fidelity-cache` under names that hash all that they depend on (images, extractor, weights, version).
+`data/fidelity-cache` under names that hash all that they depend on: images, weights, code, version.
 """
 
 import math
@@ -17,13 +17,15 @@ import torch
 
 from marscf.data.arrays import open_split, read_manifest
 from marscf.errors import EvaluationError
+from marscf.evaluation import digits_net, extractors, sampling
 from marscf.evaluation.extractors import Extractor
 from marscf.evaluation.measurements import measurement
 from marscf.evaluation.stream import fill
-from marscf.files import digest
+from marscf.files import digest, sha256_file
 
 CACHE = Path("data/fidelity-cache")
 HALVES = 20  # random halves of the samples, for the standard error of FID
+EXTRACTION = [Path(module.__file__) for module in (digits_net, extractors, sampling)]  # code of features
 KID_SUBSETS = 100
 KID_SUBSET_SIZE = 1000  # at most; half the images where there are fewer
 SPLITS = 10  # of the Inception score
@@ -61,6 +63,7 @@ def extract(
         "grey_levels": extractor.grey_levels,
         "extractor": extractor.name,
         "weights": extractor.weights_sha256,
+        "code": [sha256_file(file) for file in EXTRACTION],
         "torch-fidelity": library_version(),
     }
     path = cache / "features" / f"{digest(key)[:24]}.npy"
@@ -131,7 +134,7 @@ def compare(
     precision, recall = precision_and_recall(samples.values, reference.values, extractor.device)
     rows = [
         ("fid", fid, fid_error, f"{pair}, ± over {HALVES} random halves of the samples{small}"),
-        ("kid", kid, kid_error, f"{pair}, {KID_SUBSETS} subsets of {size}, ± over subsets"),
+        ("kid", kid, kid_error, f"{pair}, {KID_SUBSETS} subsets of {size}, ± over them"),
         ("inception_score", score, score_error, f"{samples_card}, {card}, ± over {splits} splits"),
         ("precision", precision, binomial_error(precision, count), f"{pair}, {NEIGHBOURS} neighbours"),
         ("recall", recall, binomial_error(recall, available), f"{pair}, {NEIGHBOURS} neighbours"),

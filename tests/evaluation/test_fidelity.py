@@ -8,7 +8,7 @@ import scipy.linalg
 import torch
 
 from marscf.cli import main
-from marscf.errors import EvaluationError
+from marscf.errors import CheckpointError, EvaluationError
 from marscf.evaluation import digits_net
 from marscf.evaluation import fidelity as module
 from marscf.evaluation.extractors import Extractor, load_extractor
@@ -232,6 +232,19 @@ def test_other_images_or_other_weights_never_meet_a_stale_entry(digits, extracto
         atol=1e-6,
     )
     assert not np.array_equal(changed.values, first.values)
+
+
+def test_other_code_never_meets_a_stale_entry(digits, extractor, tmp_path, monkeypatch):
+    images = digits[0][:16]
+    extract(images, "one", extractor, cache=tmp_path)
+    edited = tmp_path / "edited.py"
+    edited.write_text("# another version of the network")
+    monkeypatch.setattr(module, "EXTRACTION", [edited])
+    extract(images, "one", extractor, cache=tmp_path)
+    assert len(list((tmp_path / "features").glob("*.npy"))) == 2
+    monkeypatch.setattr(digits_net, "__file__", str(edited))
+    with pytest.raises(CheckpointError, match="marscf evaluate extractor digits"):
+        load_extractor("digits-net", "digits")
 
 
 def test_interrupted_sampling_loses_one_batch_at_most(model, tmp_path, monkeypatch):
