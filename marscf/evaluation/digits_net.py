@@ -48,7 +48,7 @@ class DigitsNet(nn.Module):
             layers += [nn.Conv2d(before, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
             before, side = width, side // stride
         self.trunk = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten())
-        # SiLU: no feature is constant, so covariances keep their rank. RMSNorm: KID's cubic kernel stays small.
+        # SiLU: no feature is constant, covariances keep rank. RMSNorm: KID's cubic kernel stays small.
         norm = nn.RMSNorm(FEATURES, elementwise_affine=False)
         self.features = nn.Sequential(nn.Linear(4 * before, FEATURES), nn.SiLU(), norm)
         self.head = nn.Linear(FEATURES, classes)
