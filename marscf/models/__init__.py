@@ -1,6 +1,7 @@
 """Density models. Each module holds one; `build` makes one from a run's config, `load` from a run."""
 
 import importlib
+import inspect
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +19,12 @@ def build(config: dict[str, Any]) -> "DensityModel":
 
     `config["model"]` is `module.Class`, in `marscf.models` or importable from elsewhere.
     """
-    return model_class(config)(
-        tuple(config["data"]["shape"]), config["data"]["grey_levels"], **config["options"]
-    )
+    kind = model_class(config)
+    known = [name for name, p in inspect.signature(kind).parameters.items() if p.kind is p.KEYWORD_ONLY]
+    for name in config["options"]:
+        if name not in known:
+            raise ConfigError(f"options: {config['model']} has no option {name!r}{nearest(name, known)}")
+    return kind(tuple(config["data"]["shape"]), config["data"]["grey_levels"], **config["options"])
 
 
 def model_class(config: dict[str, Any]) -> type["DensityModel"]:

@@ -109,7 +109,8 @@ class Training:
                 )
                 nats, norm = torch.stack([loss, norm.to(loss.dtype)]).tolist()
                 record.step += 1
-                if math.isfinite(nats) and math.isfinite(norm):
+                finite = math.isfinite(nats) and math.isfinite(norm)
+                if finite:
                     state.update(rate, average_decay(step, settings))
                     record.skipped_in_a_row = 0
                 else:
@@ -128,7 +129,7 @@ class Training:
                     record.timed_images += len(x)
                 bits_per_dim = nats / math.log(2)
                 log.advance(bits_per_dim)
-                if math.isfinite(bits_per_dim) and record.step % max(1, settings["steps"] // LOG_LINES) == 0:
+                if finite and record.step % max(1, settings["steps"] // LOG_LINES) == 0:
                     log.write(
                         step=record.step,
                         images=self.images(record.step),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from marscf.models.base import DensityModel
+from marscf.training.adamax import Adamax
 
 
 @dataclass
@@ -45,16 +46,14 @@ class State:
     def __init__(self, model: DensityModel, weight_decay: float = 0.0):
         self.model = model
         self.averaged = copy.deepcopy(model).requires_grad_(False)
-        self.optimizer = torch.optim.Adamax(model.parameters(), lr=0.0, weight_decay=weight_decay)
+        self.optimizer = Adamax(model.parameters(), weight_decay=weight_decay)
         self.best: dict[str, Tensor] | None = None
         self.record = Record()
 
     @torch.no_grad()
     def update(self, learning_rate: float, decay: float) -> None:
         """Take one optimiser step, and move the averaged weights towards the model's by `1 - decay`."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        self.optimizer.step()
+        self.optimizer.step(learning_rate)
         torch._foreach_lerp_(list(self.averaged.parameters()), list(self.model.parameters()), 1 - decay)
         for mean, value in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
             mean.copy_(value)

@@ -38,6 +38,10 @@ def _assert_equal(a, b, place):
         assert a.keys() == b.keys(), place
         for key in a:
             _assert_equal(a[key], b[key], f"{place}.{key}")
+    elif isinstance(a, list):
+        assert len(a) == len(b), place
+        for k, (x, y) in enumerate(zip(a, b, strict=True)):
+            _assert_equal(x, y, f"{place}[{k}]")
     elif isinstance(a, torch.Tensor):
         assert a.dtype == b.dtype and torch.equal(a, b), place
     else:

@@ -1,0 +1,239 @@
+"""`marscf train`: finished runs, changed configs, bad input, a full disk, a machine with torch alone."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import workers
+from comparing import assert_same, log
+
+import marscf
+from marscf.cli import main
+from marscf.errors import ConfigError, DataError, MarscfError
+from marscf.files import read_json, sha256_file
+from marscf.training.command import train_run
+
+
+def test_what_a_run_leaves(make_run, capsys):
+    folder = make_run()
+    receipt = train_run(folder, "cpu")
+    assert read_json(folder / "receipt.json") == receipt
+    assert receipt["weights_sha256"] == sha256_file(folder / "weights.safetensors")
+    assert receipt["steps"] == 12
+    assert receipt["parameters"] == sum(p.numel() for p in marscf.load(folder).parameters())
+    assert receipt["peak_memory_bytes"] > 50e6
+    assert receipt["train_images_per_second"] > 0
+    assert receipt["code_version"].startswith(marscf.__version__)
+    assert receipt["host"]["torch"] == torch.__version__
+    assert receipt["host"]["gpu"] is None
+    lines = log(folder)
+    validations = {line["step"]: line["validation_bits_per_dim"] for line in lines if len(line) == 3}
+    assert list(validations) == [4, 8, 12]
+    best = min(validations, key=validations.get)
+    assert (receipt["best_step"], receipt["best_validation_bits_per_dim"]) == (best, validations[best])
+    assert {"train_bits_per_dim", "learning_rate", "gradient_norm", "images"} <= lines[0].keys()
+    assert list((folder / "tensorboard").glob("events.*"))
+    assert "bits/dim" in capsys.readouterr().err  # the bar
+
+
+def test_the_kept_weights_are_the_best_averaged_ones(make_run):
+    """Their validation bits/dim, computed here anew, is what the receipt says."""
+    from marscf.data.arrays import open_split
+    from marscf.files import seed_from
+
+    folder = make_run(validation_images=16, average_decay=0.5)
+    receipt = train_run(folder, "cpu")
+    model = marscf.load(folder)
+    x = torch.from_numpy(np.array(open_split("digits", "val")[:16]))
+    generator = torch.Generator().manual_seed(seed_from(7, "validation"))
+    with torch.no_grad():
+        nats = -model.log_prob(x, model.draw_noise(16, generator)).mean().item()
+    assert nats / 64 / np.log(2) == pytest.approx(receipt["best_validation_bits_per_dim"], rel=1e-6)
+
+
+def test_a_finished_run_gives_its_receipt_back_byte_for_byte(make_run):
+    folder = make_run()
+    train_run(folder, "cpu")
+    receipt, weights = (folder / "receipt.json").read_bytes(), (folder / "weights.safetensors").stat()
+    (folder / "receipt.json").unlink()
+    train_run(folder, "cpu")
+    assert (folder / "receipt.json").read_bytes() == receipt
+    assert (folder / "weights.safetensors").stat() == weights
+    (folder / "finished.json").unlink()  # as after a clone that carries receipts alone
+    train_run(folder, "cpu")
+    assert (folder / "receipt.json").read_bytes() == receipt
+
+
+def test_damaged_weights_of_a_finished_run_are_made_again(make_run):
+    folder = make_run()
+    train_run(folder, "cpu")
+    weights = (folder / "weights.safetensors").read_bytes()
+    (folder / "weights.safetensors").write_bytes(weights[:-1] + b"x")
+    train_run(folder, "cpu")
+    assert (folder / "weights.safetensors").read_bytes() == weights
+
+
+def test_two_runs_are_equal(make_run, place):
+    folder = make_run()
+    train_run(folder, "cpu")
+    folder = folder.rename(place / "first")
+    train_run(make_run(), "cpu")
+    assert_same(folder, make_run())
+
+
+def test_a_changed_learning_rate_trains_anew(make_run, capsys):
+    folder = make_run()
+    first = train_run(folder, "cpu")
+    make_run(learning_rate=0.02)
+    second = train_run(folder, "cpu")
+    assert second["config_hash"] != first["config_hash"]
+    assert second["weights_sha256"] != first["weights_sha256"]
+    said = [line for line in capsys.readouterr().err.splitlines() if "starts anew" in line]
+    assert len(said) == 1
+    assert "training.learning_rate: 0.01, now 0.02" in said[0]
+
+
+def test_other_data_trains_anew(make_run, place):
+    folder = make_run()
+    first = train_run(folder, "cpu")
+    path = place / "data/datasets/digits/train.npy"
+    images = np.load(path)
+    images[0, 0, 0, 0] += 1
+    np.save(path, images)
+    with pytest.raises(DataError, match=r"train\.npy"):  # altered: the data's own words
+        (folder / "receipt.json").unlink()
+        (folder / "finished.json").unlink()
+        train_run(folder, "cpu")
+    from marscf.data.arrays import dataset_digest
+    from marscf.files import write_json
+
+    manifest = read_json(path.parent / "manifest.json")
+    manifest["splits"]["train"]["sha256"] = sha256_file(path)
+    manifest["digest"] = dataset_digest(manifest)
+    write_json(path.parent / "manifest.json", manifest)
+    assert train_run(folder, "cpu")["data_digest"] != first["data_digest"]
+
+
+def test_a_full_disk_loses_nothing(processes, make_run, place):
+    def run(**options):
+        process = processes.Process(
+            target=workers.train, args=(folder, place), kwargs={"log": place / "log", **options}
+        )
+        process.start()
+        process.join(60)
+        return process.exitcode, (place / "log").read_text().splitlines()
+
+    folder = make_run()
+    assert run(kill_at=("saved", 2))[0] == -9
+    saved = {path: path.read_bytes() for path in folder.glob("state-*.pt")}
+    code, lines = run(limit=10_000)  # bytes a file; a state has more
+    assert code == 2
+    assert "disk full" in lines[-1] and "nothing saved is lost" in lines[-1]
+    assert {path: path.read_bytes() for path in saved} == saved
+    assert not list(folder.glob(".state-*"))
+    assert run()[0] == 0
+    folder.rename(place / "resumed")
+    folder = make_run()
+    assert run()[0] == 0
+    assert_same(folder, place / "resumed")
+
+
+def test_one_process_a_run(make_run):
+    from marscf.training.lock import locked
+
+    folder = make_run()
+    with locked(folder), pytest.raises(MarscfError, match=f"being trained by process {os.getpid()}"):
+        train_run(folder, "cpu")
+    train_run(folder, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"batch_size": 2, "accumulate": 3}, "training.batch_size: 2 images are fewer than"),
+        ({"options": {"chanels": 3}}, "no option 'chanels'; did you mean 'channels'"),
+    ],
+)
+def test_bad_values(make_run, changes, words):
+    with pytest.raises(ConfigError, match=words):
+        train_run(make_run(**changes), "cpu")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["data/runs/quick/digits/glowe/seed0"], "unknown system 'glowe'; did you mean 'glow'?"),
+        (["data/runs/quik/digits/glow/seed0"], "unknown scale 'quik'; did you mean 'quick'?"),
+        (["data/runs/quick/digit/glow/seed0"], "unknown dataset 'digit'; did you mean 'digits'?"),
+        (["nowhere"], "nowhere is no run; a run is data/runs/"),
+        (["data/runs/quick/digits/glow/seed0", "--device", "gpu"], "unknown device 'gpu'"),
+        (["data/runs/quick/digits/glow/seed0", "--device", "cuda:99"], "no device 'cuda:99'"),
+        (["data/runs/quick/digits/glow/seed0", "--time-limit", "soon"], "time limit 'soon'"),
+        (["data/runs/laptop/mnist/glow/seed0"], "marscf data mnist"),
+    ],
+)
+def test_bad_input_gets_one_line_and_exit_code_2(place, capsys, arguments, words):
+    assert main(["train", *arguments]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("marscf train: ")
+    assert words in lines[0]
+
+
+def test_a_folder_that_cannot_be_written(place, capsys):
+    (place / "data/runs").write_text("a file in the way")
+    assert main(["train", "data/runs/quick/digits/glow/seed0"]) == 2
+    assert "cannot write data/runs/quick/digits/glow/seed0" in capsys.readouterr().err
+
+
+TORCH_ALONE = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked}:
+            raise ModuleNotFoundError(f"no module named {{name!r}} on this machine", name=name)
+sys.meta_path.insert(0, Blocked())
+from marscf.cli import main
+sys.exit(main(["train", {folder!r}, "--device", "cpu"]))
+"""
+
+
+def test_trains_with_torch_numpy_safetensors_and_tqdm_alone(make_run):
+    blocked = {"pydantic", "yaml", "pandas", "scipy", "sklearn", "matplotlib", "seaborn", "snakemake", "dvc"}
+    blocked |= {"papermill", "torch_fidelity", "torchvision", "tensorboard", "PIL", "jinja2", "fsspec"}
+    folder = make_run(steps=2, validate_every=1)
+    code = TORCH_ALONE.format(blocked=blocked, folder=str(folder))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((folder / "receipt.json").read_text())["steps"] == 2
+    assert not (folder / "tensorboard").exists()
+
+
+def test_flags_reach_the_model(make_run, monkeypatch):
+    import tiny_model
+
+    seen = []
+    log_prob = tiny_model.Tiny.log_prob
+
+    def watched(self, x, noise=None):
+        seen.append((self.training, self.activation_checkpointing, torch.is_autocast_enabled("cpu"), len(x)))
+        return log_prob(self, x, noise)
+
+    monkeypatch.setattr(tiny_model.Tiny, "log_prob", watched)
+    training = {"activation_checkpointing": True, "precision": "bfloat16", "accumulate": 4}
+    receipt = train_run(make_run(steps=2, validate_every=2, **training), "cpu")
+    assert set(seen) == {(True, True, True, 4), (False, True, False, 16), (False, True, False, 8)}
+    assert np.isfinite(receipt["best_validation_bits_per_dim"])
+
+
+@pytest.mark.long
+def test_compiled(make_run):
+    plain = train_run(make_run(options={"dropout": 0.0}), "cpu")["best_validation_bits_per_dim"]
+    compiled = train_run(make_run(options={"dropout": 0.0}, compile=True), "cpu")
+    assert compiled["best_validation_bits_per_dim"] == pytest.approx(plain, abs=1e-3)
