@@ -40,7 +40,7 @@ rule sample:
 rule extractor:
     input:
         manifest="data/datasets/{dataset}/manifest.json",
-        code=code("evaluation/digits_net.py"),
+        code=code("evaluation/digits_net.py", "evaluation/sampling.py"),
     output:
         receipt="data/extractors/digits-net/{dataset}/receipt.json",
         weights="data/extractors/digits-net/{dataset}/weights.safetensors",
