@@ -1,16 +1,20 @@
 """What holds of the paper at a scale: its claims, each checked against the measurements."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from marscf.config import load_config
 from marscf.errors import MarscfError
 from marscf.reporting import sources
 from marscf.reporting.collect import REAL
+from marscf.reporting.interpolation import read_scores
 from marscf.reporting.metrics import metric_of, pretty, title
 from marscf.reporting.speed import read_sweep
+from marscf.runs import Run
 
 if TYPE_CHECKING:
     import pandas
@@ -27,16 +31,19 @@ class Finding:
     evidence: str
 
 
-def _rows(metrics: "pandas.DataFrame", metric: str, dataset: str | None = None) -> dict[str, dict[str, Any]]:
-    """The first seed's rows of a metric by system."""
-    chosen = metrics[metrics["metric"] == metric]
-    if dataset:
-        chosen = chosen[chosen["dataset"] == dataset]
+def _rows(metrics: "pandas.DataFrame", metric: str, dataset: str) -> dict[str, dict[str, Any]]:
+    """The first seed's rows of a metric on a dataset by system, whatever it was measured with."""
+    chosen = metrics[metrics["metric"].str.partition("[")[0].eq(metric) & metrics["dataset"].eq(dataset)]
     return {row["system"]: row for row in reversed(chosen.to_dict("records"))}
 
 
-def _better(claim: str, winner: dict | None, loser: dict | None) -> Finding:
-    """Whether `winner` is better than `loser`, by more than their errors leave to chance."""
+def _better(
+    claim: str, winner: dict | None, loser: dict | None, names: tuple[str, str] | None = None
+) -> Finding:
+    """Whether `winner` is better than `loser`, by more than their errors leave to chance.
+
+    `names` are what the two are called, their systems where not given.
+    """
     if winner is None or loser is None:
         return Finding(claim, "unmeasured", "not both were measured")
     name = winner["metric"]
@@ -45,55 +52,47 @@ def _better(claim: str, winner: dict | None, loser: dict | None) -> Finding:
     errors = [row["stderr"] for row in (winner, loser) if row["stderr"] == row["stderr"]]
     noise = CONFIDENT * math.hypot(*errors) if errors else 0.0
     verdict = "holds" if gain > noise else "fails" if gain < -noise else "open"
+    names = names or tuple(sources.system_title(row["system"]) for row in (winner, loser))
     numbers = (
-        f"{pretty(name, row['value'], row['stderr'] if row['stderr'] == row['stderr'] else None)} "
-        f"({sources.system_title(row['system'])})"
-        for row in (winner, loser)
+        f"{pretty(name, row['value'], row['stderr'] if row['stderr'] == row['stderr'] else None)} ({called})"
+        for row, called in zip((winner, loser), names, strict=True)
     )
-    return Finding(
-        claim,
-        verdict,
-        f"{title(name)} on {sources.dataset_title(winner['dataset'])}: {' against '.join(numbers)}",
-    )
+    place = sources.dataset_title(winner["dataset"])
+    return Finding(claim, verdict, f"{title(name)} on {place}: {' against '.join(numbers)}")
+
+
+#: (claim, metric, the system that it says is better, than which)
+COMPARISONS = [
+    (
+        "A mAR prior gives a better likelihood than Glow's Gaussian one, couplings alike.",
+        *("bits_per_dim", "marscf-affine", "glow"),
+    ),
+    (
+        "MixLogCDF couplings give a better likelihood than affine ones.",
+        *("bits_per_dim", "marscf-mixlogcdf", "marscf-affine"),
+    ),
+    (
+        "mAR-SCF has a better likelihood than Residual Flow.",
+        *("bits_per_dim", "marscf-mixlogcdf", "residual-flow"),
+    ),
+    (
+        "mAR-SCF's samples have a lower FID than Residual Flow's.",
+        *("fid", "marscf-mixlogcdf", "residual-flow"),
+    ),
+]
 
 
 def findings(metrics: "pandas.DataFrame", scale: str) -> list[Finding]:
     """Check the paper's claims, dataset by dataset where they are about datasets."""
     found = []
-    for dataset in dict.fromkeys(metrics["dataset"]):
+    for dataset in dict.fromkeys(metrics.loc[metrics["metric"] == "bits_per_dim", "dataset"]):
+        for claim, metric, winner, loser in COMPARISONS:
+            by_system = _rows(metrics, metric, dataset)
+            found.append(_better(claim, by_system.get(winner), by_system.get(loser)))
         bits = _rows(metrics, "bits_per_dim", dataset)
-        if not bits:
-            continue
-        found += [
-            _better(
-                "A mAR prior gives a better likelihood than Glow's Gaussian one, couplings alike.",
-                bits.get("marscf-affine"),
-                bits.get("glow"),
-            ),
-            _better(
-                "MixLogCDF couplings give a better likelihood than affine ones.",
-                bits.get("marscf-mixlogcdf"),
-                bits.get("marscf-affine"),
-            ),
-            _better(
-                "mAR-SCF has a better likelihood than Residual Flow.",
-                bits.get("marscf-mixlogcdf"),
-                bits.get("residual-flow"),
-            ),
-        ]
-        fids = [name for name in dict.fromkeys(metrics["metric"]) if name.partition("[")[0] == "fid"]
-        for fid in fids[:1]:
-            by_system = _rows(metrics, fid, dataset)
-            found.append(
-                _better(
-                    "mAR-SCF's samples have a lower FID than Residual Flow's.",
-                    by_system.get("marscf-mixlogcdf"),
-                    by_system.get("residual-flow"),
-                )
-            )
         if "histogram" in bits:
             found.append(_all_beat(bits, bits["histogram"]))
-    return [*found, *_of_sweep(scale)]
+    return [*found, *_of_sweep(scale), *_of_paths(scale)]
 
 
 def _all_beat(bits: dict[str, dict], least: dict) -> Finding:
@@ -153,6 +152,23 @@ def _faster(claim: str, sweep: "pandas.DataFrame") -> Finding:
     )
 
 
+def _of_paths(scale: str) -> Iterator[Finding]:
+    """Whether the paper's interpolation has the better Inception score halfway, a study at a time."""
+    claim = "Halfway between two images the paper's path has a better Inception score than the straight line."
+    the_scale = load_config().scale(scale)
+    for study in the_scale.studies.interpolation:
+        run = Run(scale, study.dataset, study.system, the_scale.seeds[0])
+        try:
+            scores = read_scores(str(run.path))
+        except MarscfError:
+            continue
+        halfway = scores[(scores["t"] - 0.5).abs() == (scores["t"] - 0.5).abs().min()]
+        rows = {row["method"]: row for row in halfway.to_dict("records")}
+        if {"ours", "linear"} <= rows.keys():
+            ours, linear = ({**vars(run), **rows[method]} for method in ("ours", "linear"))
+            yield _better(claim, ours, linear, ("moved", "straight"))
+
+
 def headlines(metrics: "pandas.DataFrame", scale: str, found: list[Finding]) -> list[str]:
     """Three lines to end with: the best likelihood of mAR-SCF, the claims, the sampling."""
     rows = metrics[metrics["metric"] == "bits_per_dim"]
@@ -171,8 +187,8 @@ def headlines(metrics: "pandas.DataFrame", scale: str, found: list[Finding]) -> 
         return sum(finding.verdict == verdict for finding in found)
 
     second = (
-        f"Of {len(found)} claims checked {count('holds')} hold here, {count('fails')} do not, "
-        f"{count('open')} are within noise and {count('unmeasured')} were not measured."
+        f"{len(found)} claims checked: hold {count('holds')}, do not hold here {count('fails')}, "
+        f"within noise {count('open')}, not measured {count('unmeasured')}."
     )
     speed = next((f for f in found if f.claim.startswith("mAR-SCF samples faster")), None)
     third = f"Sampling: {speed.evidence}." if speed else "Sampling: no sweep."

@@ -96,7 +96,7 @@ def test_findings_follow_the_numbers(workdir):
     metrics.loc[chosen, "value"] = 2.5
     found = findings(metrics, "quick")
     assert {f.claim: f.verdict for f in found}[least] == "fails"
-    assert "1 do not" in headlines(metrics, "quick", found)[1]
+    assert "do not hold here 1," in headlines(metrics, "quick", found)[1]
 
 
 def test_notebooks_are_tidy_and_take_their_parameters():
