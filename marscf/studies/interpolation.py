@@ -87,25 +87,26 @@ def relax(
 
     Of each point's iterates the one with the least J is returned among those whose log p(z) is above the
     start's. Where the pull of the ends allows none, or its image's log p(y) is not above the start's too, the
-    point climbs log p(z) alone by smaller steps, and the least J is chosen from there. `progress` is called
-    after each iteration with the mean gain of log p(z) in nats. Raises `EvaluationError` where nothing denser
-    was met (at a mode, or with NaN).
+    point climbs log p(z) alone by smaller steps, and the least J is chosen from there, with a higher log p(y)
+    if one was met. `progress` is called after each iteration with the mean gain of log p(z) in nats. Raises
+    `EvaluationError` where nothing of higher log p(z) was met (at a mode, or with NaN).
     """
-    z, found = _descend(model, start, ends, density_weight, descent, progress)
+    z, rank = _descend(model, start, ends, density_weight, descent, progress)
     with torch.no_grad():
-        denser = model.log_density(model.decode(z)) > model.log_density(model.decode(start))
-    if not (found & denser).all():
-        left = (~(found & denser)).nonzero().squeeze(1)
+        rank += (rank > 0) & (model.log_density(model.decode(z)) > model.log_density(model.decode(start)))
+    if (rank < 2).any():
+        left = (rank < 2).nonzero().squeeze(1)
         smaller = Descent(descent.iterations, descent.learning_rate / 10, descent.distance_weight)
         points = [level[left] for level in start]
-        climbed, better = _descend(model, points, ends.at(left), density_weight[left], smaller, climb=True)
+        climbed, reached = _descend(model, points, ends.at(left), density_weight[left], smaller, climb=True)
+        better = reached > rank[left]
         for level, moved in zip(z, climbed, strict=True):
             level[left[better]] = moved[better]
-        found[left[better]] = True
-        if not found.all():
+        rank[left[better]] = reached[better]
+        if not rank.all():
             raise EvaluationError(
-                f"interpolation: {int((~found).sum())} of {len(start[0])} points found no place denser than "
-                "the straight line's: the flow's log p(z) is not finite, or flat, there"
+                f"interpolation: {int((rank == 0).sum())} of {len(start[0])} points found no place denser "
+                "than the straight line's: the flow's log p(z) is not finite, or flat, there"
             )
     return z
 
@@ -119,14 +120,17 @@ def _descend(
     progress: Callable[[float], None] = lambda gain: None,
     climb: bool = False,
 ) -> tuple[Latents, Tensor]:
-    """Follow J downhill; return each point's best iterate, and whether it has one, `(B,)`.
+    """Follow J downhill; return each point's best iterate and its rank, `(B,)`.
 
-    With `climb`, follow log p(z) uphill instead; then log p(y) must be above the start's as well.
+    The rank is 0 where no iterate's log p(z) is above the start's, else 1. With `climb`, log p(z) is followed
+    uphill instead, and the rank is 2 where log p(y) is above the start's as well. The best iterate is
+    of the highest rank, and has the least J in it.
     """
     z = [level.detach().clone().requires_grad_() for level in start]
     best = [level.detach().clone() for level in start]
     optimizer = torch.optim.Adamax(z, lr=descent.learning_rate)
     lowest = torch.full_like(density_weight, torch.inf)
+    highest = torch.zeros_like(density_weight, dtype=torch.long)
     floor: Tensor | None = None
     for iteration in range(descent.iterations + 1):
         with torch.enable_grad():
@@ -137,8 +141,10 @@ def _descend(
             densities = torch.stack([log_prob, *([model.log_density(model.decode(z))] if climb else [])])
             if floor is None:
                 floor = densities
-            better = (densities > floor).all(0) & (objective < lowest)
+            rank = (densities > floor).long().cumprod(0).sum(0)
+            better = (rank > highest) | ((rank == highest) & (rank > 0) & (objective < lowest))
             lowest = torch.where(better, objective, lowest)
+            highest = torch.where(better, rank, highest)
             for kept, level in zip(best, z, strict=True):
                 kept[better] = level[better]
         if iteration == descent.iterations:
@@ -147,7 +153,7 @@ def _descend(
             level.grad = gradient
         optimizer.step()
         progress((densities[0] - floor[0]).mean().item())
-    return best, lowest.isfinite()
+    return best, highest
 
 
 @torch.no_grad()

@@ -163,3 +163,15 @@ def test_a_multi_scale_flows_latents_move_together_to_higher_densities(coupling,
     before, after = describe_points(model, line, each)[1], describe_points(model, moved, each)[1]
     assert (after[:, :2] > before[:, :2]).all()
     assert all((a != b).flatten(1).any(1).all() for a, b in zip(line, moved, strict=True))  # at every level
+
+
+def test_a_denser_latent_is_kept_where_no_image_is_denser():
+    class Opposed(TwoModes):
+        """A flow whose log_det takes away twice what the prior gives."""
+
+        def log_density(self, y):
+            return -self.latent_log_prob(self.encode_continuous(y)[0])
+
+    model = Opposed(SHAPE, 17)
+    line, moved, _ = walk(model, make_ends(), iterations=10)
+    assert (model.latent_log_prob(moved) > model.latent_log_prob(line)).all()
