@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,6 +119,12 @@ def load(path: Path) -> dict:
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A tiny checkout in which nothing has run yet."""
     return copy_repository(tmp_path_factory.mktemp("checkout"))
+
+
+@pytest.fixture(scope="session")
+def new_checkout() -> Callable[[Path], Checkout]:
+    """Make a further tiny checkout in a folder."""
+    return copy_repository
 
 
 @pytest.fixture

@@ -1,0 +1,85 @@
+"""README's code blocks. The convention:
+
+`bash` blocks run, in order, in a checkout that `make reproduce` has been called in. Lines `$ …` of `console`
+blocks are too long to run or need another machine: Snakemake and make get them as dry runs, of `marscf` the
+options are looked up. A `yaml` or `python` block is the content of the file named last before it.
+"""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(*languages):
+    """Yield (the text before, the content) of each block in these languages."""
+    for found in BLOCK.finditer(README):
+        indent, language, text = found.groups()
+        if language in languages:
+            yield README[: found.start()], re.sub(f"^{indent}", "", text, flags=re.MULTILINE)
+
+
+def commands():
+    lines = (line for _, text in blocks("console") for line in text.splitlines() if line.startswith("$ "))
+    return [line.removeprefix("$ ") for line in lines]
+
+
+def files():
+    """The files whose content README shows."""
+    for before, text in blocks("yaml", "python"):
+        names = re.findall(r"`((?:config|marscf)/[\w/.-]+\.(?:yaml|py))`", before)
+        named = [name for name in names if name.endswith("mine.py" if "class " in text else "mine.yaml")]
+        yield named[-1], text
+
+
+@pytest.fixture(scope="module")
+def extended(new_checkout, tmp_path_factory):
+    """A checkout in which README's own examples of a model and a dataset stand."""
+    copy = new_checkout(tmp_path_factory.mktemp("extended"))
+    shown = dict(files())
+    assert {"config/systems/mine.yaml", "config/datasets/mine.yaml", "marscf/models/mine.py"} <= set(shown)
+    for name, text in shown.items():
+        (copy.root / name).write_text(text)
+    # read by the checkout's own package: it looks for the model among its own
+    copy.call("python", "-c", "from marscf.config import load_config; load_config().dataset('mine')")
+    return copy
+
+
+def test_its_shell_blocks_run(reproduced):
+    found = [text for _, text in blocks("bash")]
+    assert found
+    for text in found:
+        reproduced.call("bash", "-euo", "pipefail", "-c", text)
+
+
+@pytest.mark.parametrize("command", commands())
+def test_its_longer_commands_are_ones_that_can_be_given(extended, command):
+    words = shlex.split(command, comments=True)
+    program = words[0]
+    if program == "snakemake":
+        extended.planned(*words[1:])
+    elif program == "make":
+        extended.call("make", "--dry-run", "--old-file=.venv/.ready", *words[1:])
+    elif "marscf" in words:
+        stage, *arguments = words[words.index("marscf") + 1 :]
+        if arguments and re.fullmatch(r"[a-z][a-z-]+", arguments[0]):
+            stage_words = [stage, arguments[0]]
+        else:
+            stage_words = [stage]
+        text = extended.call("marscf", *stage_words, "--help").stdout
+        options = [word.partition("=")[0] for word in arguments if word.startswith("-")]
+        assert not [option for option in options if option not in re.split(r"[\s,\[\]]+", text)]
+    else:
+        assert program in ("dvc", "git", "source", "cd", "pip", "tail"), f"no rule for testing {program!r}"
+
+
+def test_the_files_and_folders_it_names_are_there(reproduced):
+    names = re.findall(r"`((?:config|marscf|reports|tests|workflow)/[\w/.-]*)`", README)
+    names += re.findall(r"\]\((?!http|#)([^)]+)\)", README)
+    shown = [name for name in names if "mine" not in name]
+    assert shown
+    assert not [name for name in shown if not (reproduced.root / name).exists()]
