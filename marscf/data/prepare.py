@@ -90,11 +90,11 @@ def prepare(
     """
     folder = root / dataset.name
     with locked(folder):
+        work = folder / WORK
+        shutil.rmtree(work, ignore_errors=True)  # what a killed call left, even one that was all but done
         manifest, fault = _prepared(dataset, root, release)
         if not fault:
             return manifest, "already prepared, verified"
-        work = folder / WORK
-        shutil.rmtree(work, ignore_errors=True)
         try:
             work.mkdir()
             found = Store(root.parent / "sources", mirror, offline).obtain(dataset, release)

@@ -71,9 +71,7 @@ class DensityModel(nn.Module):
         self.log_prob(x, noise)
         self.train(training)
 
-    def sample(
-        self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def sample(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """Draw `n` images, `uint8 (n,C,H,W)`; `temperature` scales the noise (or divides the logits)."""
         raise NotImplementedError
 
@@ -107,9 +105,7 @@ class FlowModel(DensityModel):
         return self.log_density(self.to_continuous(x, noise)) - self.dims * math.log(self.grey_levels)
 
     @torch.no_grad()
-    def sample(
-        self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def sample(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """See `DensityModel.sample`."""
         return self.to_discrete(self.decode(self.latents_from(self.draw_eps(n, temperature, generator))))
 

@@ -409,6 +409,9 @@ def test_work_left_by_a_killed_call_is_removed(tiny):
     (tiny.root / "tiny" / "test.npy").write_bytes(b"other")
     prepare(tiny.dataset(), tiny.root, str(tiny.mirror))
     assert {n: c for n, (c, _) in files(tiny.root / "tiny").items()} == {n: c for n, (c, _) in before.items()}
+    work.mkdir()  # killed between the last renaming and the cleaning up
+    assert prepare(tiny.dataset(), tiny.root, None)[1] == "already prepared, verified"
+    assert not work.exists()
 
 
 # ---- the real ones

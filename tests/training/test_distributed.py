@@ -1,8 +1,10 @@
 """One process or two: same batches, same losses. Parts or one piece: same gradients."""
 
+import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import workers
@@ -61,5 +63,10 @@ def test_torchrun(processes, make_run, place):
     one = train(processes, make_run(options=EXACT, **TRAINING), place, 1)
     folder = make_run(options=EXACT, **TRAINING)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    subprocess.run([*command, "-m", "marscf", "train", folder, "--device", "cpu"], check=True, timeout=300)
+    subprocess.run(
+        [*command, "-m", "marscf", "train", folder, "--device", "cpu"],
+        check=True,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"},
+    )
     assert losses(folder) == pytest.approx(losses(one), abs=1e-5)
