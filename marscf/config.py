@@ -272,6 +272,7 @@ def load_config(folder: str | Path = "config") -> Config:
                 config.system(name)
     for system in config.systems.values():
         parse(option_schema(system.model), system.options, f"{folder}/systems/{system.name}.yaml: options")
+        parse(Training, system.training, f"{folder}/systems/{system.name}.yaml: training")
         for name, overrides in system.scales.items():
             _pick(config.scales, f"scale in systems/{system.name}.yaml:", name)
             for dataset in overrides.datasets:

@@ -88,7 +88,9 @@ def test_unknown_names_get_the_nearest(kind, name):
 def test_numbers_and_duplicate_keys(folder):
     text = (folder / "scales" / "quick.yaml").read_text()
     (folder / "scales" / "quick.yaml").write_text(text.replace("2.0e-3", "2e-3"))
-    assert resolve(load_config(folder), "quick", "digits", "glow", 0)["training"]["learning_rate"] == 2e-3
+    assert (
+        resolve(load_config(folder), "quick", "digits", "histogram", 0)["training"]["learning_rate"] == 2e-3
+    )
     load_config.cache_clear()
     (folder / "scales" / "quick.yaml").write_text(text + "\nseeds: [1]\n")
     with pytest.raises(ConfigError, match="'seeds' stands twice"):
