@@ -22,11 +22,6 @@ def channel_correlation(z: np.ndarray) -> np.ndarray:
     return np.corrcoef(z.transpose(1, 0, 2, 3).reshape(z.shape[1], -1))
 
 
-def off_diagonal(correlation: np.ndarray) -> float:
-    """Mean |ρ| between different channels."""
-    return float(np.abs(correlation[~np.eye(len(correlation), dtype=bool)]).mean())
-
-
 def residuals(prior: "Prior", z: "torch.Tensor", context: "torch.Tensor | None") -> "torch.Tensor":
     """The standard-normal noise from which `prior` draws `z (B,C,H,W)`: `(z-μ)/σ`, independent if it fits.
 
@@ -65,20 +60,22 @@ def correlations(runs: Sequence[str]) -> "Figure":
     from matplotlib import pyplot
 
     style.use()
-    width = min(style.PAGE, 2.0 * len(runs) + 0.6)
-    figure, grid = pyplot.subplots(
-        2, len(runs), figsize=(width, 4.0 * min(1, 3 / len(runs)) + 0.6), squeeze=False
-    )
-    for column, run in enumerate(runs):
+    drawn = [[np.abs(channel_correlation(z)) for z in last_latent(run)] for run in runs]
+    for correlation in (panel for pair in drawn for panel in pair):
+        np.fill_diagonal(correlation, np.nan)  # 1, of each channel with itself
+    look = {"vmin": 0, "vmax": np.nanmax(drawn), "cmap": "cividis", "interpolation": "nearest"}
+    side = min(2.0, (style.PAGE - 0.7) / len(runs))
+    size = (side * len(runs) + 0.7, 2 * side + 0.9)
+    figure, grid = pyplot.subplots(2, len(runs), figsize=size, squeeze=False)
+    for column, (run, pair) in enumerate(zip(runs, drawn, strict=True)):
         of = Run.from_path(run)
-        for axes, z, name in zip(grid[:, column], last_latent(run), ("latent", "residual"), strict=True):
-            correlation = channel_correlation(z)
-            image = axes.imshow(np.abs(correlation), cmap="cividis", vmin=0, vmax=1, interpolation="nearest")
+        for axes, correlation, name in zip(grid[:, column], pair, ("latent", "residual"), strict=True):
+            image = axes.imshow(correlation, **look)
             axes.grid(False)
-            axes.set(xticks=[], yticks=[])
-            axes.set_xlabel(f"mean |ρ| = {off_diagonal(correlation):.3f}")
-            heading = f"{sources.system_title(of.system)}\n" if name == "latent" else ""
-            dataset = f", {sources.dataset_title(of.dataset)}" if name == "latent" else ""
-            axes.set_title(f"{heading}{name}{dataset}")
+            axes.spines[:].set_visible(False)
+            axes.set(xticks=[], yticks=[], facecolor="white")
+            axes.set_title(f"{name}: mean |ρ| = {np.nanmean(correlation):.3f}")
+        heading = f"{sources.system_title(of.system)}\n{sources.dataset_title(of.dataset)}\n"
+        grid[0][column].set_title(heading + grid[0][column].get_title())
     figure.colorbar(image, ax=grid, shrink=0.6, label="|correlation| of two channels")
     return figure

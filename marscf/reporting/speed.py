@@ -111,7 +111,7 @@ def sampling_speed(scale: str) -> "Figure":
     systems = list(dict.fromkeys(sweep["system"]))
     colours, marks = style.colours(systems), style.markers(systems)
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(style.PAGE, 3.1))
-    for system, rows in _systems(sweep):
+    for place, (system, rows) in enumerate(_systems(sweep)):
         at = rows.groupby("image_size")["milliseconds"]
         sides, mean = np.array(list(at.groups)), at.mean().to_numpy()
         spread = at.std(ddof=1).fillna(0.0).to_numpy()
@@ -128,7 +128,8 @@ def sampling_speed(scale: str) -> "Figure":
             lw=0,
         )
         steps = rows.groupby("image_size")["sequential_steps"].first()
-        right.plot(steps.index, steps.to_numpy(), **look)
+        # systems that take the same steps lie on each other: larger marks below smaller ones
+        right.plot(steps.index, steps.to_numpy(), ms=9 - place, **look)
     sides = np.array(sorted(sweep["image_size"].unique()), float)
     lowest = sweep["milliseconds"].min()
     for axes, start in ((left, 2 * sides), (right, 2 * sides)):

@@ -74,7 +74,8 @@ _COLOURS = {"train_bits_per_dim": "#56B4E9", "validation_bits_per_dim": "#D55E00
 
 def _panel(axes, log: "pandas.DataFrame") -> None:
     train, validation = _COLOURS
-    axes.plot(log["step"], log[train], color=_COLOURS[train], lw=1, label="training batches")
+    steps = log.dropna(subset=[train])  # a validation is a record of its own
+    axes.plot(steps["step"], steps[train], color=_COLOURS[train], lw=1, label="training batches")
     if validation not in log or log[validation].isna().all():
         return
     seen = log.dropna(subset=[validation])
