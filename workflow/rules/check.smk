@@ -3,8 +3,8 @@
 rule check:
     input:
         f"reports/{SCALE.name}/metrics.csv",
+    localrule: True
     params:
         scale=SCALE.name,
-    localrule: True
     shell:
         "marscf check --scale {params.scale}"
