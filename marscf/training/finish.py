@@ -35,6 +35,7 @@ def finish(
         "best_validation_bits_per_dim": record.best_bits_per_dim,
         "best_step": record.best_step,
         "seconds": round(record.seconds, 3),
+        "cpu_seconds": round(record.cpu_seconds, 3),
         "train_images_per_second": round(record.timed_images / record.timed_seconds, 2)
         if record.timed_seconds
         else None,

@@ -69,7 +69,8 @@ class Training:
         gradients = Gradients(model, self.config, processes)
         log = self.open_log(record.step, record.log_lines)
         stop.begin()
-        untimed, saved_at, clock = UNTIMED_STEPS, record.step, time.monotonic()
+        untimed, saved_at = UNTIMED_STEPS, record.step
+        clock, processor = time.monotonic(), time.process_time()
         try:
             while True:
                 # ---- between two steps: validate, save, stop
@@ -86,6 +87,8 @@ class Training:
                         state.validated(bits_per_dim)
                         self.log_validation(log, record, bits_per_dim)
                 record.seconds, clock = record.seconds + time.monotonic() - clock, time.monotonic()
+                record.cpu_seconds += time.process_time() - processor
+                processor = time.process_time()
                 due = step % settings["checkpoint_every"] == 0 and not record.skipped_in_a_row
                 if step != saved_at and (stopping or last or due):
                     self.save(state, log.lines)

@@ -26,6 +26,7 @@ class Record:
     learning_rate_factor: float = 1.0
     log_lines: int = 0
     seconds: float = 0.0  # all time in the loop, over all processes that went on
+    cpu_seconds: float = 0.0  # processor time of the same, of the first process: a busy machine adds none
     timed_seconds: float = 0.0  # of training steps alone, without each process's first ones
     timed_images: int = 0
     peak_memory_bytes: int = 0
@@ -33,7 +34,8 @@ class Record:
 
     def take_story(self, later: "Record") -> None:
         """After a rollback: keep what `later` tells of the run, and halve its learning rate."""
-        for name in ("skipped", "events", "log_lines", "seconds", "timed_seconds", "timed_images"):
+        times = ("seconds", "cpu_seconds", "timed_seconds", "timed_images")
+        for name in ("skipped", "events", "log_lines", *times):
             setattr(self, name, getattr(later, name))
         self.peak_memory_bytes = max(self.peak_memory_bytes, later.peak_memory_bytes)
         self.rollbacks = later.rollbacks + 1

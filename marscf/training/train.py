@@ -42,7 +42,7 @@ def train(folder: Path, config: dict[str, Any], data_digest: str, device: str, s
 
 
 def _fit(config: dict[str, Any], processes: Processes, stop: Stop) -> tuple[DensityModel, Record]:
-    started = time.monotonic()
+    started, processor = time.monotonic(), time.process_time()
     model = models.build(config)
     images = open_split(config["dataset"], "train")
     model.fit(images)
@@ -53,6 +53,7 @@ def _fit(config: dict[str, Any], processes: Processes, stop: Stop) -> tuple[Dens
         best_bits_per_dim=bits_per_dim,
         best_step=0,
         seconds=seconds,
+        cpu_seconds=time.process_time() - processor,
         timed_seconds=seconds,
         timed_images=len(images),
         peak_memory_bytes=peak_memory(processes.device),

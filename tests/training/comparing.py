@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-TIMES = {"seconds", "timed_seconds", "timed_images", "peak_memory_bytes"}
+TIMES = {"seconds", "cpu_seconds", "timed_seconds", "timed_images", "peak_memory_bytes"}
 
 
 def final_state(folder):
