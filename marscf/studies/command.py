@@ -1,4 +1,4 @@
-"""`marscf study sampling-speed` and `marscf study interpolate`."""
+"""`marscf study sampling-speed|interpolate|latents`."""
 
 import argparse
 from pathlib import Path
@@ -32,6 +32,14 @@ examples:
   marscf study interpolate data/runs/quick/digits/marscf-affine/seed0
   marscf study interpolate data/runs/paper/cifar10/marscf-mixlogcdf/seed0 --device cuda:1"""
 
+LATENTS = """\
+Correlation among the channels of the last level's latent of validation images, as the flow encodes them and
+standardised by the run's own prior: what a prior models leaves no correlation.
+
+writes  RUN/latent_correlation.npz   latent and residual, (C, C) each
+example:
+  marscf study latents data/runs/quick/digits/marscf-affine/seed0"""
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `marscf study`."""
@@ -52,7 +60,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     speed.add_argument("--out", metavar="FILE", type=Path, help="default: reports/SCALE/sampling_speed.csv")
     walk = add("interpolate", "paths between test images (Figs. 11, 12)", INTERPOLATE)
-    walk.add_argument("run_folder", metavar="RUN", help="data/runs/<scale>/<dataset>/<system>/seed<k>")
+    latents = add("latents", "correlation among the channels of the last latent", LATENTS)
+    for study in (walk, latents):
+        study.add_argument("run_folder", metavar="RUN", help="data/runs/<scale>/<dataset>/<system>/seed<k>")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -62,6 +72,10 @@ def run(args: argparse.Namespace) -> None:
 
         systems = args.systems.split(",") if args.systems else None
         print(sweep(args.scale, systems, args.device, args.out))
+    elif args.study == "latents":
+        from marscf.studies.latents import measure_latents
+
+        print(measure_latents(args.run_folder, args.device))
     else:
         from marscf.studies.interpolation_study import interpolate_run
 

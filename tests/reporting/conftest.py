@@ -58,6 +58,8 @@ def make_run(root, system, bits, seed=0, scale="quick", dataset="digits", n=IMAG
     random = np.random.default_rng(seed)
     images = random.integers(0, config["data"]["grey_levels"], (64, *shape), dtype=np.uint8)
     np.save(folder / "samples.npy", images)
+    correlation = np.corrcoef(random.normal(size=(8, 100)))
+    np.savez(folder / "latent_correlation.npz", latent=correlation, residual=correlation**3, images=100)
     if trained:
         lines = []
         for step in range(20, 601, 20):

@@ -22,6 +22,7 @@ DRAWINGS = {
     "paths": lambda runs: interpolation.paths(runs[1:2]),
     "scores": lambda runs: interpolation.scores(runs[1:2]),
     "curves": lambda runs: training_curves.curves(runs),
+    "latents": lambda runs: latents.correlations(runs[:2]),
 }
 
 
@@ -79,45 +80,3 @@ def test_missing_input_names_the_command(workdir):
         samples.sample_grids(workdir[:1])
     with pytest.raises(MarscfError, match="marscf study interpolate"):
         interpolation.paths(workdir[:1])
-
-
-class Chained:
-    """A prior whose channels depend on each other: z_j = j + z_{j-1}/2 + (j+1)·noise_j."""
-
-    def sample(self, context, noise):
-        import torch
-
-        channels = []
-        for j in range(noise.shape[1]):
-            before = channels[-1] if channels else 0.0
-            channels.append(j + before / 2 + (j + 1) * noise[:, j])
-        return torch.stack(channels, 1)
-
-
-def test_residuals_are_the_noise_that_a_latent_was_drawn_from():
-    import torch
-
-    noise = torch.randn(4, 5, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    z = Chained().sample(None, noise)
-    torch.testing.assert_close(latents.residuals(Chained(), z, None), noise)
-    correlated, left = (
-        np.abs(np.triu(latents.channel_correlation(values.numpy()), 1)).sum() for values in (z, noise)
-    )
-    assert correlated > 2 * left
-
-
-def test_residuals_of_the_priors_have_their_density():
-    """log p(z) = log N(residual) - log|dz/dresidual|: the residuals are those of `log_prob`."""
-    import torch
-
-    from marscf.priors.gaussian import GaussianPrior
-    from marscf.priors.mar import MARPrior
-
-    torch.manual_seed(0)
-    z = torch.randn(2, 3, 4, 4, dtype=torch.float64)
-    gaussian, mar = GaussianPrior(3), MARPrior(None, lstm_channels=4, lstm_layers=1, level=3)
-    torch.nn.init.normal_(gaussian.constants, std=0.3)
-    for prior in (gaussian.double(), mar.double()):
-        with torch.no_grad():
-            noise = latents.residuals(prior, z, None)
-            torch.testing.assert_close(prior.sample(None, noise), z)

@@ -197,7 +197,7 @@ def products():
         if FIDELITY.extractor != "none":
             found["fig12_interpolation_scores"] = ([f"{run}/interpolation_scores.csv" for run in runs], runs)
     if runs := [path for path, run in RUNS.items() if "prior" in run["options"]]:
-        found["latent_correlation"] = ([f"{run}/receipt.json" for run in runs], runs)
+        found["latent_correlation"] = ([f"{run}/latent_correlation.npz" for run in runs], runs)
     return found
 
 

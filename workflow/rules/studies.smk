@@ -41,3 +41,22 @@ rule interpolation:
         device=device,
     shell:
         "marscf study interpolate {params.run} {params.device} > {log} 2>&1"
+
+
+rule latents:
+    input:
+        receipt=f"{RUN}/receipt.json",
+        manifest="data/datasets/{dataset}/manifest.json",
+        code=code("studies/latents.py", *MODEL_CODE),
+    output:
+        f"{RUN}/latent_correlation.npz",
+    log:
+        f"{LOGS}/latents.log",
+    threads: SCALE.resources.threads
+    resources:
+        **JOB,
+    params:
+        run=subpath(input.receipt, parent=True),
+        device=device,
+    shell:
+        "marscf study latents {params.run} {params.device} > {log} 2>&1"
