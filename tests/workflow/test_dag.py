@@ -10,7 +10,13 @@ FIGURES = [
     *("fig07_sampling_speed", "fig08_mnist_samples", "fig09_cifar10_samples", "fig10_imagenet32_samples"),
     *("fig11_interpolation", "fig12_interpolation_scores", "training_curves", "latent_correlation"),
 ]
-TABLES = ["table_likelihood", "table_fidelity", "table_sampling_speed", "table_published"]
+TABLES = [
+    "table_likelihood",
+    "table_fidelity",
+    "table_sampling_speed",
+    "table_sampling_growth",
+    "table_published",
+]
 
 
 def systems(checkout):
