@@ -37,6 +37,13 @@ def test_everything_is_made(reproduced):
     assert measured == {("digits", system) for system in systems(reproduced)}
 
 
+def test_snakemake_s_own_report_has_every_figure_and_table(reproduced, tmp_path):
+    page = tmp_path / "report.html"
+    reproduced.snakemake("--report", str(page))
+    text = page.read_text()
+    assert all(name in text for name in (*FIGURES, *TABLES, "The page to read"))
+
+
 def test_a_second_call_starts_no_job(reproduced):
     result = reproduced.call("make", "reproduce", "--old-file=.venv/.ready")
     assert "Nothing to be done" in result.stdout + result.stderr
