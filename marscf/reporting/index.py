@@ -16,7 +16,7 @@ from marscf.reporting import sources, tables
 from marscf.reporting.collect import device, read_metrics, reports
 from marscf.reporting.findings import findings, headlines
 from marscf.reporting.metrics import pretty, title
-from marscf.reporting.speed import speed_table
+from marscf.reporting.speed import SWEEP, growth_table, speed_table
 from marscf.runs import RECEIPT, Run, config_hash, run_config
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ SECTIONS = [
         "Samples",
         ["fig08_mnist_samples", "fig09_cifar10_samples", "fig10_imagenet32_samples", "table_fidelity"],
     ),
-    ("Sampling speed", ["fig07_sampling_speed", "table_sampling_speed"]),
+    ("Sampling speed", ["fig07_sampling_speed", "table_sampling_speed", "table_sampling_growth"]),
     ("Interpolation", ["fig11_interpolation", "fig12_interpolation_scores"]),
     ("Why channels need each other", ["latent_correlation"]),
     ("Training", ["training_curves"]),
@@ -66,6 +66,7 @@ def write_index(scale: str) -> Path:
         datasets=[sources.dataset_title(name) for name in dict.fromkeys(metrics["dataset"])],
         systems=[sources.system_title(name) for name in dict.fromkeys(run["system"] for run in runs)],
         sections=list(_sections(scale, metrics)),
+        sweep=_sweep(scale),
         **{name: (here / f"page.{name}").read_text() for name in ("css", "js")},
     )
     for name, text in (("index.html", page), ("summary.txt", "\n".join(lines) + "\n")):
@@ -122,6 +123,16 @@ def _run(run: Run, metrics: "pandas.DataFrame") -> dict[str, Any]:
     }
 
 
+def _sweep(scale: str) -> dict[str, str] | None:
+    """How the sampling speeds were measured, without the single times, or None where they were not."""
+    if not (path := reports(scale) / "sampling_speed.csv").is_file():
+        return None
+    record = read_json(path.with_suffix(".json")) if path.with_suffix(".json").is_file() else {}
+    points = [{k: v for k, v in point.items() if k != "milliseconds"} for point in record.get("points", [])]
+    text = json.dumps({**record, "points": points}, indent=1)
+    return {"anchor": SWEEP, "command": f"marscf study sampling-speed --scale {scale}", "record": text}
+
+
 def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
@@ -150,6 +161,7 @@ def _item(scale: str, name: str, metrics: "pandas.DataFrame") -> dict[str, Any] 
             "table_likelihood": lambda: tables.likelihood(metrics),
             "table_fidelity": lambda: tables.fidelity(metrics),
             "table_sampling_speed": lambda: speed_table(scale),
+            "table_sampling_growth": lambda: growth_table(scale),
             "table_published": lambda: tables.published_numbers(metrics, scale),
         }
         table = makers[name]()

@@ -8,7 +8,7 @@ import numpy as np
 
 from marscf.errors import MarscfError
 from marscf.reporting import sources, style
-from marscf.reporting.metrics import title
+from marscf.reporting.metrics import qualifier
 from marscf.reporting.samples import show
 from marscf.runs import Run
 
@@ -49,14 +49,15 @@ def paths(runs: Sequence[str], pairs: int = 6) -> "Figure":
     style.use()
     read = [read_paths(run) for run in runs]
     most, points = max(min(pairs, len(images)) for images, _ in read), max(len(t) for _, t in read)
-    width = style.COLUMN if len(runs) == 1 else style.PAGE
-    cell = width / len(runs) / (points + 1.5)
-    figure = pyplot.figure(figsize=(width, cell * (2.3 * most) + 0.35))
-    grid = figure.add_gridspec(most, len(runs))
+    each = 2 if len(runs) == 1 else 1  # columns of pairs that a run gets
+    rows, columns = -(-most // each), each * len(runs)
+    cell = style.PAGE / columns / (points + 1.5)
+    figure = pyplot.figure(figsize=(style.PAGE, cell * (2.3 * rows) + 0.35))
+    grid = figure.add_gridspec(rows, columns)
     for column, (run, (images, _)) in enumerate(zip(runs, read, strict=True)):
         of = Run.from_path(run)
-        for row, (linear, ours) in enumerate(images[:pairs]):
-            axes = figure.add_subplot(grid[row, column])
+        for pair, (linear, ours) in enumerate(images[:pairs]):
+            axes = figure.add_subplot(grid[pair // each, column * each + pair % each])
             show(axes, np.concatenate([linear, ours]), len(linear))
             side = images.shape[-2]  # the sheet's rows are `side` pixels high, with one between them
             axes.set_axis_on()
@@ -64,8 +65,9 @@ def paths(runs: Sequence[str], pairs: int = 6) -> "Figure":
             axes.tick_params(length=0, pad=2)
             axes.spines[:].set_visible(False)
             axes.grid(False)
-            if row == 0:
-                axes.set_title(f"{sources.system_title(of.system)}, {sources.dataset_title(of.dataset)}")
+            if pair == 0:
+                name = f"{sources.system_title(of.system)}, {sources.dataset_title(of.dataset)}"
+                axes.set_title(name, loc="left")
     return figure
 
 
@@ -86,8 +88,10 @@ def scores(runs: Sequence[str]) -> "Figure":
             axes.text(0.5, 0.5, "no scores: this scale has\nno feature extractor", ha="center", va="center")
         else:
             first = table.iloc[0]
-            axes.set_ylabel(f"{title(first['metric'])}, {first['n']} images at each t")
-        axes.set(xlabel="t, from one image to the other")
+            extractor = qualifier(first["metric"]) or "Inception"
+            axes.set_ylabel(f"Inception score by {extractor}")
+            axes.set_xlabel(f"t, from one image to the other ({first['n']} images at each)")
         axes.set_title(f"{sources.system_title(of.system)}, {sources.dataset_title(of.dataset)}")
-    panels[0][0].legend()
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure

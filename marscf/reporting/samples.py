@@ -44,7 +44,7 @@ def sample_grids(runs: Sequence[str], limit: int = 64) -> "Figure":
     side = min(int(np.sqrt(len(images))) for images in drawn)
     width = style.COLUMN if len(runs) == 1 else style.PAGE
     figure, row = pyplot.subplots(
-        1, len(runs), figsize=(width, (width - 0.1) / len(runs) + 0.25), squeeze=False
+        1, len(runs), figsize=(width, (width - 0.1) / len(runs) + 0.45), squeeze=False
     )
     figure.get_layout_engine().set(wspace=0.05)
     for axes, run, images in zip(row[0], runs, drawn, strict=True):

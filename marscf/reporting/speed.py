@@ -15,7 +15,10 @@ from marscf.studies.scaling import fit_exponent, sequential_steps
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+SWEEP = "sampling-speed-sweep"  # the place on the page that says how the sweep was measured
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,13 @@ class Growth:
 
     @property
     def text(self) -> str:
-        """As printed in legends and tables."""
+        """As printed in tables."""
         return f"N^{self.exponent:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+    @property
+    def formula(self) -> str:
+        """As printed in a figure's legend, with a superscript."""
+        return f"$N^{{{self.exponent:.2f}}}$ [{self.low:.2f}, {self.high:.2f}]".replace("-", "−")
 
 
 def read_sweep(scale: str) -> "pandas.DataFrame":
@@ -55,8 +63,37 @@ def _systems(sweep: "pandas.DataFrame") -> Iterator[tuple[str, "pandas.DataFrame
         yield system, sweep[sweep["system"] == system]
 
 
+PAPER_SIDE = 32  # of the images in the paper's table of sampling speed
+
+
 def speed_table(scale: str) -> Table:
-    """Milliseconds a batch at each side, counted steps, Lemma A.1, and the fitted growth."""
+    """Milliseconds an image and counted sequential steps at 32×32, or the largest side below it."""
+    sweep = read_sweep(scale)
+    side = max((s for s in sweep["image_size"] if s <= PAPER_SIDE), default=sweep["image_size"].min())
+    one = sweep.iloc[0]
+    caption = (
+        f"Milliseconds an image of {one['channels']}×{side}×{side}, drawn {one['batch_size']} at a time "
+        f"(mean ± standard error over repeats), and sequential steps; {one['device']}"
+    )
+    columns = ["system", "ms/image", "sequential steps", "published", "source", "status"]
+    table = Table(caption, columns)
+    for system, rows in _systems(sweep):
+        here = rows[rows["image_size"] == side]
+        cells = [Cell(sources.system_title(system), system), _time(here, int(one["batch_size"]))]
+        if here.empty:
+            table.rows.append(
+                [*cells, *[Cell("–", "")] * 3, Cell("not timed at this side", kind="incomparable")]
+            )
+            continue
+        steps = int(here["sequential_steps"].iloc[0])
+        table.rows.append(
+            [*cells, Cell(f"{steps:,}", steps, SWEEP, kind="number"), *_claim(system, here.iloc[0])]
+        )
+    return table
+
+
+def growth_table(scale: str) -> Table:
+    """Milliseconds a batch at each side, how they and the steps grow, and what a step costs at both ends."""
     sweep = read_sweep(scale)
     sides = sorted(sweep["image_size"].unique())
     one = sweep.iloc[0]
@@ -64,84 +101,100 @@ def speed_table(scale: str) -> Table:
         f"Milliseconds to draw {one['batch_size']} images of {one['channels']}×N×N "
         f"(mean ± standard error over repeats; {one['device']})"
     )
-    columns = ["system", *(f"N = {side}" for side in sides), "time grows as", f"steps at N = {sides[-1]}"]
-    table = Table(caption, [*columns, "steps grow as", "published", "source", "status"])
+    columns = ["system", *(f"N = {side}" for side in sides), "time grows as", "steps grow as"]
+    table = Table(caption, [*columns, "ms/step, least N → largest"])
     for system, rows in _systems(sweep):
         cells = [Cell(sources.system_title(system), system)]
-        for side in sides:
-            times = rows.loc[rows["image_size"] == side, "milliseconds"]
-            if times.empty:
-                cells.append(Cell("too slow", ""))
-                continue
-            error = float(times.sem(ddof=1)) if len(times) > 1 else None
-            mean = float(times.mean())
-            cells.append(
-                Cell(pretty("sampling_ms", mean, error), mean, note=f"{len(times)} repeats", kind="number")
-            )
-        largest = rows[rows["image_size"] == rows["image_size"].max()].iloc[0]
+        cells += [_time(rows[rows["image_size"] == side]) for side in sides]
         time, steps = growth(rows), growth(rows, "sequential_steps")
-        cells.append(Cell(time.text if time else "–"))
-        at = "" if largest["image_size"] == sides[-1] else f" (at N = {largest['image_size']})"
-        cells.append(
-            Cell(f"{largest['sequential_steps']:,}{at}", int(largest["sequential_steps"]), kind="number")
-        )
-        cells.append(Cell(steps.text.partition(" ")[0] if steps else "–"))
-        table.rows.append(cells + _claim(system, largest))
+        cells += [Cell(time.text if time else "–"), Cell(steps.text.partition(" ")[0] if steps else "–")]
+        each = (rows["milliseconds"] / rows["sequential_steps"]).groupby(rows["image_size"]).mean()
+        table.rows.append([*cells, Cell(f"{each.iloc[0]:.3g} → {each.iloc[-1]:.3g}")])
     return table
 
 
-def _claim(system: str, largest: "pandas.Series") -> list[Cell]:
-    """The paper prints no milliseconds as numbers; what it does state is Lemma A.1's count of steps."""
+def _time(rows: "pandas.DataFrame", batch: int = 1) -> Cell:
+    """The mean of repeats ± standard error, by `batch`; the note has the median."""
+    times = rows["milliseconds"] / batch
+    if times.empty:
+        return Cell("too slow", "")
+    error = float(times.sem(ddof=1)) if len(times) > 1 else None
+    mean, note = float(times.mean()), f"{len(times)} repeats, median {times.median():.4g} ms"
+    return Cell(pretty("sampling_ms", mean, error), mean, SWEEP, note, "number")
+
+
+def _claim(system: str, row: "pandas.Series") -> list[Cell]:
+    """Times of another machine do not compare; what does is Lemma A.1's count of steps."""
     if not system.startswith("marscf"):
-        return [Cell("–", ""), Cell("–", ""), Cell("no time is printed in the paper", kind="incomparable")]
-    lemma = sequential_steps(int(largest["channels"]), int(largest["levels"]))
+        return [
+            Cell("–", ""),
+            Cell("–", ""),
+            Cell("not comparable: another machine's time", kind="incomparable"),
+        ]
+    lemma = sequential_steps(int(row["channels"]), int(row["levels"]))
     source = Cell("Bhattacharyya et al. 2020, Lemma A.1")
-    counted = int(largest["sequential_steps"])
+    counted = int(row["sequential_steps"])
     if counted == lemma:
         return [Cell(f"{lemma:,} steps", lemma), source, Cell("reproduced: as many steps", kind="reproduced")]
     return [Cell(f"{lemma:,} steps", lemma), source, Cell(f"{counted:,} steps were counted", kind="short")]
 
 
 def sampling_speed(scale: str) -> "Figure":
-    """Draw Fig. 7: time against N with the spread over repeats and the line y = 2x; beside it the steps."""
+    """Draw Fig. 7: mAR-SCF on linear axes with y = 2x as in the paper, all systems on log axes, the steps."""
     from matplotlib import pyplot
 
     style.use()
     sweep = read_sweep(scale)
     systems = list(dict.fromkeys(sweep["system"]))
     colours, marks = style.colours(systems), style.markers(systems)
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(style.PAGE, 3.1))
-    for place, (system, rows) in enumerate(_systems(sweep)):
-        at = rows.groupby("image_size")["milliseconds"]
-        sides, mean = np.array(list(at.groups)), at.mean().to_numpy()
-        spread = at.std(ddof=1).fillna(0.0).to_numpy()
-        look = {"color": colours[system], "marker": marks[system]}
-        fit = growth(rows)
-        label = sources.system_title(system) + (f":  {fit.text}" if fit else "")
-        left.plot(sides, mean, label=label, **look)
-        left.fill_between(
-            sides,
-            np.maximum(mean - spread, mean / 10),
-            mean + spread,
-            color=colours[system],
-            alpha=0.25,
-            lw=0,
-        )
-        steps = rows.groupby("image_size")["sequential_steps"].first()
-        # systems that take the same steps lie on each other: larger marks below smaller ones
-        right.plot(steps.index, steps.to_numpy(), ms=9 - place, **look)
+    looks = {name: {"color": colours[name], "marker": marks[name]} for name in systems}
     sides = np.array(sorted(sweep["image_size"].unique()), float)
-    lowest = sweep["milliseconds"].min()
-    for axes, start in ((left, 2 * sides), (right, 2 * sides)):
-        axes.plot(sides, start, ls="--", lw=1, color="black", label="y = 2x" if axes is left else None)
-        axes.set(xscale="log", yscale="log", xlabel="image side N (pixels)")
-        axes.set_xticks(sides, [f"{side:.0f}" for side in sides])
+    figure, (linear, log, steps) = pyplot.subplots(1, 3, figsize=(style.PAGE, 3.3))
+    ours = [name for name in systems if name.startswith("marscf")] or systems
+    for name, rows in _systems(sweep):
+        at = rows.groupby("image_size")["milliseconds"]
+        if name in ours:
+            mean, spread = at.mean(), at.std(ddof=1).fillna(0.0)
+            linear.errorbar(mean.index, mean, yerr=spread, capsize=2.5, elinewidth=0.8, **looks[name])
+            linear.fill_between(
+                mean.index, mean - spread, mean + spread, color=colours[name], alpha=0.2, lw=0
+            )
+        fit = growth(rows)
+        log.plot(
+            at.median(),
+            label=sources.system_title(name) + (f":  {fit.formula}" if fit else ""),
+            **looks[name],
+        )
+        log.fill_between(
+            at.median().index, at.quantile(0.25), at.quantile(0.75), color=colours[name], alpha=0.2, lw=0
+        )
+    _steps(steps, sweep, looks)
+    for axes in (linear, log):
+        axes.plot(
+            sides, 2 * sides, ls="--", lw=1, color="black", label="y = 2x" if axes is log else None, zorder=3
+        )
+    for axes, shown in ((linear, sides[sides >= sides[-1] / 8]), (log, sides), (steps, sides)):
+        if axes is not linear:
+            axes.set(xscale="log", yscale="log")
+        axes.set_xlabel("image side N (pixels)")
+        axes.set_xticks(shown, [f"{side:.0f}" for side in shown])
         axes.minorticks_off()
-    left.set_ylim(bottom=min(lowest, 2 * sides[0]) / 1.5)
+    linear.set(xlim=(0, None), ylim=(0, None))
     one = sweep.iloc[0]
-    left.set_ylabel(f"ms for {one['batch_size']} images of {one['channels']}×N×N")
-    right.set_ylabel("counted sequential steps")
-    left.set_title("time (band: ± standard deviation over repeats)")
-    right.set_title("sequential steps")
-    figure.legend(loc="outside lower center", ncols=2)
+    linear.set_ylabel(f"ms for {one['batch_size']} images of {one['channels']}×N×N")
+    linear.set_title("mAR-SCF, linear axes\n(mean ± standard deviation)")
+    log.set_title("all systems, log axes\n(median, middle half)")
+    steps.set_title("sequential steps,\ncounted")
+    title = f"time grows as $N^k$ [95 % interval]; {one['device']}"
+    figure.legend(loc="outside lower center", ncols=2, title=title, title_fontsize=7)
     return figure
+
+
+def _steps(axes: "Axes", sweep: "pandas.DataFrame", looks: dict[str, dict[str, str]]) -> None:
+    """Counted steps against N; of systems that take the same steps, larger marks lie below smaller ones."""
+    by_system = {
+        name: rows.groupby("image_size")["sequential_steps"].first() for name, rows in _systems(sweep)
+    }
+    for place, (name, counted) in enumerate(by_system.items()):
+        later = list(by_system.values())[place + 1 :]
+        axes.plot(counted, ms=4 + 3 * sum(counted.equals(other) for other in later), **looks[name])

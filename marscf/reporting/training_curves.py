@@ -45,7 +45,7 @@ def curves(runs: Sequence[str]) -> "Figure":
         raise MarscfError("no run has a log.jsonl with training records; train one first")
     rows = -(-len(logs) // COLUMNS)
     columns = min(COLUMNS, len(logs))
-    figure, grid = pyplot.subplots(rows, columns, figsize=(style.PAGE, 1.9 * rows), squeeze=False)
+    figure, grid = pyplot.subplots(rows, columns, figsize=(style.PAGE, 2.0 * rows), squeeze=False)
     ranges: dict[str, list[float]] = {}
     for run, log in logs.items():
         settled = log[log["step"] > WARM * log["step"].max()]
@@ -55,7 +55,7 @@ def curves(runs: Sequence[str]) -> "Figure":
     for axes, (run, log) in zip(grid.flat, logs.items(), strict=False):
         of = Run.from_path(run)
         _panel(axes, log)
-        axes.set_title(f"{sources.system_title(of.system)}, {sources.dataset_title(of.dataset)}")
+        axes.set_title(f"{sources.system_title(of.system)}\n{sources.dataset_title(of.dataset)}")
         low, high = ranges[of.dataset]
         axes.set_ylim(low - 0.06 * (high - low), high + 0.03 * (high - low))
     for axes in list(grid.flat)[len(logs) :]:

@@ -67,6 +67,14 @@ def test_growth_of_the_sweep_is_found(workdir):
     assert status["mAR-SCF (affine)"].kind == "reproduced"  # counted steps are Lemma A.1's
 
 
+def test_table_of_speed_is_of_one_image_at_32(workdir):
+    sweep = speed.read_sweep("quick")
+    chosen = sweep["system"].eq("pixelcnn") & sweep["image_size"].eq(32)
+    row = next(row for row in speed.speed_table("quick").rows if row[0].value == "pixelcnn")
+    assert row[1].value == pytest.approx(sweep.loc[chosen, "milliseconds"].mean() / 8)
+    assert row[2].value == 32**2
+
+
 def test_wrong_count_of_steps_is_not_called_reproduced(workdir):
     path = Path("reports/quick/sampling_speed.csv")
     path.write_text(path.read_text().replace("marscf-affine,32,1,4,46,", "marscf-affine,32,1,4,45,"))

@@ -100,7 +100,7 @@ def test_findings_follow_the_numbers(workdir):
 
 
 def test_notebooks_are_tidy_and_take_their_parameters():
-    assert len(NOTEBOOKS) == 12
+    assert len(NOTEBOOKS) == 13
     for path in NOTEBOOKS:
         notebook = json.loads(path.read_text())
         assert notebook["metadata"]["kernelspec"]["name"] == "python3", path

@@ -10,7 +10,13 @@ FIGURES = [
     *("fig07_sampling_speed", "fig08_mnist_samples", "fig09_cifar10_samples", "fig10_imagenet32_samples"),
     *("fig11_interpolation", "fig12_interpolation_scores", "training_curves", "latent_correlation"),
 ]
-TABLES = ["table_likelihood", "table_fidelity", "table_sampling_speed", "table_published"]
+TABLES = [
+    "table_likelihood",
+    "table_fidelity",
+    "table_sampling_speed",
+    "table_sampling_growth",
+    "table_published",
+]
 
 
 def systems(checkout):
@@ -29,6 +35,13 @@ def test_everything_is_made(reproduced):
     rows = (report / "metrics.csv").read_text().splitlines()[1:]
     measured = {tuple(row.split(",")[1:3]) for row in rows if ",bits_per_dim," in row}
     assert measured == {("digits", system) for system in systems(reproduced)}
+
+
+def test_snakemake_s_own_report_has_every_figure_and_table(reproduced, tmp_path):
+    page = tmp_path / "report.html"
+    reproduced.snakemake("--report", str(page))
+    text = page.read_text()
+    assert all(name in text for name in (*FIGURES, *TABLES, "The page to read"))
 
 
 def test_a_second_call_starts_no_job(reproduced):

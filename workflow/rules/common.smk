@@ -186,7 +186,8 @@ def products():
     if FIDELITY.extractor != "none":
         found["table_fidelity"] = ([metrics], list(RUNS))
     if speed := timings():
-        found |= {"table_sampling_speed": (speed, []), "fig07_sampling_speed": (speed, [])}
+        names = ("fig07_sampling_speed", "table_sampling_speed", "table_sampling_growth")
+        found |= {name: (speed, []) for name in names}
     for name, figure in SCALE.figures.items():
         runs = [run for system in figure.systems for run in run_at(figure.dataset, system)]
         if runs:

@@ -23,7 +23,12 @@ rule figure:
         notebook=f"{NOTEBOOKS}/{{name}}.ipynb",
         code=code("reporting/**/*.py"),
     output:
-        png="reports/{scale}/figures/{name}.png",
+        png=report(
+            "reports/{scale}/figures/{name}.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{name}"},
+        ),
         svg="reports/{scale}/figures/{name}.svg",
     log:
         notebook="reports/{scale}/notebooks/{name}.ipynb",
@@ -40,7 +45,12 @@ rule figure:
 use rule figure as table with:
     output:
         csv="reports/{scale}/tables/{name}.csv",
-        html="reports/{scale}/tables/{name}.html",
+        html=report(
+            "reports/{scale}/tables/{name}.html",
+            caption="../report/table.rst",
+            category="Tables",
+            labels={"table": "{name}"},
+        ),
     params:
         runs=lambda wildcards: PRODUCTS[wildcards.name][1],
         out=subpath(output.csv, strip_suffix=".csv"),
@@ -54,7 +64,12 @@ rule index:
         timings(),
         code=code("reporting/**/*"),
     output:
-        page="reports/{scale}/index.html",
+        page=report(
+            "reports/{scale}/index.html",
+            caption="../report/page.rst",
+            category="The page to read",
+            labels={"page": "all of it"},
+        ),
         summary="reports/{scale}/summary.txt",
     log:
         "logs/{scale}/index.log",
