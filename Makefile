@@ -61,8 +61,9 @@ lock:  ## pin the newest packages that pyproject.toml allows (needs uv)
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header --all-extras --upgrade \
 	    pyproject.toml -o requirements.lock
 
-pull: $(READY)  ## fetch the data and trained models that dvc.lock names, from the remote in the repository
-	$(BIN)/dvc pull
+# Datasets are not in it: their licences are their own, and `marscf data` fetches and verifies them
+pull: $(READY)  ## fetch the trained models and measurements of the reference, from the remote in the repository
+	$(BIN)/dvc pull --remote reference data/runs data/extractors .snakemake/metadata
 
 clean:  ## remove what can be remade in minutes: reports and logs; never data/, which holds the trained models
 	rm -rf logs $(filter-out reports/reference,$(wildcard reports/*))

@@ -61,6 +61,7 @@ class ScaleOverrides(Overrides):
     """What one scale changes of a system, for all datasets and for single ones."""
 
     datasets: dict[str, Overrides] = {}
+    seeds: list[NonNegativeInt] = []  # the scale's where not given; more than one to see their spread
 
 
 class System(Strict):
@@ -231,6 +232,11 @@ class Config:
     def scale(self, name: str) -> Scale:
         """Return a scale by name."""
         return _pick(self.scales, "scale", name)
+
+    def seeds(self, scale: str, system: str) -> list[int]:
+        """Return the seeds that a system is trained with at a scale."""
+        at_scale = self.system(system).scales.get(scale, ScaleOverrides())
+        return at_scale.seeds or self.scale(scale).seeds
 
     def system(self, name: str) -> System:
         """Return a system by name."""

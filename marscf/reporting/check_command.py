@@ -2,10 +2,13 @@
 
 import argparse
 import datetime
+import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from marscf.errors import MarscfError
+from marscf.files import read_json, replacing, write_json
+from marscf.runs import RECEIPT, Run
 
 if TYPE_CHECKING:
     import pandas
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
 
 REFERENCE = Path("reports/reference")
 NOTES = "NOTES.md"
+PROVENANCE = "provenance.json"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     if published := against_published(metrics):
         print(f"\nAgainst published numbers:\n\n{published}")
     if args.accept is not None:
-        accept(args.accept, cells, measured, reference)
+        accept(args.accept, cells, metrics, measured, reference)
         print(f"\nAccepted: {reference} is now these measurements.")
         return 0
     return int(any(cell.verdict in FAILING for cell in cells))
@@ -71,12 +75,14 @@ def against_published(metrics: "pandas.DataFrame") -> str:
     return aligned(lines) if len(lines) > 1 else ""
 
 
-def accept(note: str, cells: list["Cell"], measured: Path, reference: Path) -> None:
+def accept(
+    note: str, cells: list["Cell"], metrics: "pandas.DataFrame", measured: Path, reference: Path
+) -> None:
     """Make `measured` the reference and keep the note, with the cells that changed.
 
-    Raises `MarscfError` for an empty note and for an impossible number, which no note excuses.
+    Beside it go the sweep and the pictures of the same report, and of each run its receipt. Raises
+    `MarscfError` for an empty note and for an impossible number, which no note excuses.
     """
-    from marscf.files import replacing
     from marscf.reporting.regression import report
 
     if not note.strip():
@@ -99,3 +105,15 @@ def accept(note: str, cells: list["Cell"], measured: Path, reference: Path) -> N
     ):
         with replacing(path) as temporary:
             temporary.write_text(text)
+    report_folder = measured.parent
+    for path in (*report_folder.glob("sampling_speed.*"), *report_folder.glob("figures/*.png")):
+        with replacing(reference.parent / path.relative_to(report_folder)) as temporary:
+            shutil.copyfile(path, temporary)
+    write_json(reference.with_name(PROVENANCE), provenance(metrics))
+
+
+def provenance(metrics: "pandas.DataFrame") -> dict[str, Any]:
+    """The receipts of the runs that were measured, by their folders."""
+    names = metrics[["scale", "dataset", "system", "seed"]].drop_duplicates().itertuples(index=False)
+    receipts = [Run(*row).path / RECEIPT for row in names]
+    return {str(path.parent): read_json(path) for path in receipts if path.is_file()}

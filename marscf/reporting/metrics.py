@@ -50,6 +50,7 @@ METRICS = {
     "recall": Metric("recall", "higher", absolute=0.15, low=0.0),
     "parameters": Metric("parameters", "equal", digits=0),
     "sequential_steps": Metric("sequential steps", "equal", digits=0),
+    "train_minutes": Metric("training minutes", "none", digits=1),
     "train_images_per_second": Metric("training images/s", "none", digits=0),
     "sampling_ms": Metric("sampling ms", "none", digits=1),
 }

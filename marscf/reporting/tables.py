@@ -143,12 +143,31 @@ def _run_table(
         real = row["system"] == REAL
         floor = [Cell("–", ""), Cell("–", ""), Cell("the least that is possible here", kind="incomparable")]
         table.rows.append(cells + (floor if real else _status(by_metric[status_of])))
+    table.rows += _spreads(metrics, main, shown) if seeds else []
     return table
+
+
+def _spreads(metrics: "pandas.DataFrame", main: str, shown: Sequence[str]) -> Iterable[list[Cell]]:
+    """Yield a row for each system with several seeds: mean and standard deviation over them."""
+    for _, rows in metrics[metrics["metric"].isin(shown)].groupby(["dataset", "system"], sort=False):
+        count = rows["seed"].nunique()
+        if count < 2 or main not in set(rows["metric"]):
+            continue
+        values = {metric: found["value"] for metric, found in rows.groupby("metric")}
+        cells = [
+            Cell(pretty(name, values[name].mean(), values[name].std()), values[name].mean(), kind="number")
+            if name in values
+            else Cell("–", "")
+            for name in shown
+        ]
+        status = Cell("mean ± standard deviation over the seeds", kind="incomparable")
+        names = _names(rows.iloc[0])
+        yield [*names, Cell(f"{count} seeds", "mean"), *cells, Cell("–", ""), Cell("–", ""), status]
 
 
 def likelihood(metrics: "pandas.DataFrame") -> Table:
     """Bits/dim of every run, with the published numbers."""
-    others = ["bits_per_dim_iw", "nats_per_image", "parameters"]
+    others = ["bits_per_dim_iw", "nats_per_image", "parameters", "train_minutes"]
     caption = "Bits per dimension of the test images (lower is better), ± standard error over the images"
     return _run_table(metrics, caption, "bits_per_dim", others, "bits_per_dim")
 

@@ -75,7 +75,7 @@ def plan(config: Config, scale: str, systems: list[str] | None = None) -> dict[s
     names = systems or [name for name in config.systems if name not in settings.exclude]
     points: dict[str, list[Point]] = {}
     for name in names:
-        resolved = resolve(config, scale, _dataset(config, scale), name, the_scale.seeds[0])
+        resolved = resolve(config, scale, _dataset(config, scale), name, config.seeds(scale, name)[0])
         points[name] = [_point(resolved, settings, side) for side in sorted(set(settings.sides))]
     return points
 
@@ -164,7 +164,7 @@ def sweep(
     rows: list[list[Any]] = []
     with tqdm(total=sum(map(len, points.values())), desc="sampling speed", unit="point") as bar:
         for system, its_points in points.items():
-            run = runs.Run(scale, _dataset(config, scale), system, config.scale(scale).seeds[0])
+            run = runs.Run(scale, _dataset(config, scale), system, config.seeds(scale, system)[0])
             trained = run.path / WEIGHTS if (run.path / WEIGHTS).is_file() else None
             known: dict[int, float] = {}
             for point in its_points:

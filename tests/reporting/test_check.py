@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,9 @@ def test_command_accepts_with_a_note_then_passes_then_fails(metrics, capsys):
     assert cli.main(["check", "--scale", "quick", "--accept", "  "]) == 2
     assert cli.main(["check", "--scale", "quick", "--accept", "first measurements"]) == 0
     assert "first measurements" in Path("reports/reference/quick/NOTES.md").read_text()
+    receipts = json.loads(Path("reports/reference/quick/provenance.json").read_text())
+    assert receipts["data/runs/quick/digits/glow/seed0"]["weights_sha256"] == "1" * 64
+    assert Path("reports/reference/quick/sampling_speed.csv").is_file()
     assert cli.main(["check"]) == 0  # the scale of config/config.yaml
     change(metrics, value=2.3).to_csv("reports/quick/metrics.csv", index=False)
     capsys.readouterr()

@@ -55,7 +55,7 @@ try:
         Run(SCALE.name, dataset, system, seed)
         for dataset in DATASETS
         for system in SYSTEMS
-        for seed in SCALE.seeds
+        for seed in CONFIG.seeds(SCALE.name, system)
     ]
     RUNS = {
         str(run.path): loader.resolve(CONFIG, run.scale, run.dataset, run.system, run.seed) for run in TABLE
@@ -78,7 +78,7 @@ wildcard_constraints:
     scale=SCALE.name,
     dataset="|".join(DATASETS),
     system="|".join(SYSTEMS),
-    seed="|".join(map(str, SCALE.seeds)),
+    seed="|".join(sorted({str(run.seed) for run in TABLE})),
     name="[a-z0-9_]+",
 
 
@@ -140,7 +140,7 @@ def extractor(wildcards):
 
 def run_at(dataset, system):
     """The run that stands for its system in figures and studies, `[]` where it is not selected."""
-    run = Run(SCALE.name, dataset, system, SCALE.seeds[0])
+    run = Run(SCALE.name, dataset, system, CONFIG.seeds(SCALE.name, system)[0])
     return [str(run.path)] if run in TABLE else []
 
 
