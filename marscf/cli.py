@@ -7,6 +7,7 @@ None or an exit code. Modules are imported only when called, so `marscf --help` 
 import argparse
 import importlib
 import sys
+from typing import NoReturn
 
 from marscf import __version__
 from marscf.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, MarscfError, nearest
@@ -27,12 +28,21 @@ COMMANDS = {
     "bench": ("marscf.bench.command", "measure training and sampling throughput against a reference mode"),
 }
 
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, without the usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the error and exit with the code of bad input."""
+        self.exit(EXIT_USER_ERROR, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
 EXIT_CODES = "exit codes: 0 done; 1 a check failed; 2 bad input, in one line; 75 interrupted, call again"
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    parser = argparse.ArgumentParser(prog="marscf", description=__doc__.split("\n")[0], epilog=EXIT_CODES)
+    parser = Parser(prog="marscf", description=__doc__.split("\n")[0], epilog=EXIT_CODES)
     parser.add_argument("--version", action="version", version=f"marscf {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="STAGE")
     arguments = sys.argv[1:] if argv is None else argv

@@ -25,7 +25,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
 class Strict(pydantic.BaseModel):
     """A section of a YAML file: unknown keys refused, values checked, immutable."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Training(Strict):
@@ -161,7 +161,7 @@ class SamplingSpeed(Strict):
 
     dataset: str | None = None  # whose options and grey levels are taken; the scale's first where not given
     exclude: list[str] = ["histogram"]  # systems without sampling depth
-    sides: list[PositiveInt] = [8, 16, 32, 64, 128]
+    sides: Annotated[list[PositiveInt], Field(min_length=1)] = [8, 16, 32, 64, 128]
     channels: PositiveInt = 3
     batch_size: PositiveInt = 8
     repeats: PositiveInt = 10
@@ -212,8 +212,8 @@ class Scale(Strict):
 
     name: Name
     description: str
-    datasets: list[str]
-    seeds: list[NonNegativeInt] = [0]
+    datasets: Annotated[list[str], Field(min_length=1)]
+    seeds: Annotated[list[NonNegativeInt], Field(min_length=1)] = [0]
     training: dict[str, Any] = {}
     evaluation: Evaluation = Evaluation()
     studies: Studies = Studies()
@@ -261,12 +261,14 @@ def load_config(folder: str | Path = "config") -> Config:
         raise ConfigError(f"no folder {folder}; run from the repository's root")
 
     def table(kind: str, schema: type[Strict]) -> dict[str, Any]:
-        entries = [
-            parse(schema, read_yaml(path), str(path)) for path in sorted((folder / kind).glob("*.yaml"))
-        ]
-        return {
-            entry.name: entry for entry in sorted(entries, key=lambda e: (getattr(e, "order", 0), e.name))
-        }
+        entries: dict[str, Any] = {}
+        for path in sorted((folder / kind).glob("*.yaml")):
+            entry = parse(schema, read_yaml(path), str(path))
+            if entry.name in entries:
+                raise ConfigError(f"{path}: name: {entry.name!r} is that of another file there")
+            entries[entry.name] = entry
+        order = sorted(entries.values(), key=lambda entry: (getattr(entry, "order", 0), entry.name))
+        return {entry.name: entry for entry in order}
 
     config = Config(table("scales", Scale), table("systems", System), table("datasets", Dataset))
     for scale in config.scales.values():
@@ -318,14 +320,16 @@ def parse(schema: type[pydantic.BaseModel], value: Any, place: str) -> Any:
     try:
         return schema.model_validate(value if value is not None else {})
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
+        faults = error.errors()  # of a key that is misspelt and so missing, the misspelling is said
+        first = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
         where = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             keys = _keys_at(schema, first["loc"][:-1])
             raise ConfigError(
                 f"{place}: unknown key {where!r}{nearest(str(first['loc'][-1]), keys)}"
             ) from None
-        raise ConfigError(f"{place}: {where}: {first['msg']}, got {first['input']!r}") from None
+        got = "" if first["type"] == "missing" else f", got {first['input']!r}"
+        raise ConfigError(f"{place}: {where or 'the file'}: {first['msg']}{got}") from None
 
 
 def _keys_at(schema: Any, location: tuple) -> list[str]:

@@ -70,6 +70,26 @@ def test_unknown_stage(capsys):
     assert "unknown stage 'trian'; did you mean 'train'?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ([], "marscf: the following arguments are required: STAGE; see marscf --help"),
+        (["data", "--numbr", "3"], "marscf: unrecognized arguments: --numbr 3; see marscf --help"),
+        (
+            ["data", "--number", "x"],
+            "marscf data: argument --number: invalid int value: 'x'; see marscf data",
+        ),
+    ],
+)
+def test_arguments_that_do_not_fit_are_one_line(stage, capsys, words, line):
+    stage()
+    with pytest.raises(SystemExit) as end:
+        cli.main(words)
+    assert end.value.code == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1 and told[0].startswith(line)
+
+
 def test_version_and_help_import_nothing_heavy():
     code = (
         "import sys; from marscf.cli import main\n"

@@ -65,6 +65,8 @@ def test_loading_does_not_import_torch():
         ({"options": {"steps": 0}}, "steps: Input should be greater than 0, got 0"),
         ({"options": {"steps": 2, "levels": 4}, "scales": {}}, "4 levels need sides divisible by 16"),
         ({"training": {"learning_rate": -1}}, "learning_rate: Input should be greater than 0, got -1"),
+        ({"training": {"learning_rate": float("inf")}}, "learning_rate: Input should be a finite number"),
+        ({"name": "marscf-affine"}, "is that of another file"),
         ({"training": {"learning_rat": 1}}, "unknown key 'learning_rat'; did you mean 'learning_rate'"),
         ({"scales": {"quik": {}}}, "'quik'; did you mean 'quick'"),
         ({"scales": {"quick": {"datasets": {"mnst": {}}}}}, "'mnst'; did you mean 'mnist'"),
@@ -76,6 +78,23 @@ def test_bad_input_is_refused_in_one_line(folder, edits, words):
         resolve(load_config(folder), "quick", "digits", "glow", 0)
     assert words in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_misspelt_key_that_is_needed_is_called_misspelt(folder):
+    path = folder / "systems" / "glow.yaml"
+    path.write_text(path.read_text().replace("title:", "titel:"))
+    with pytest.raises(ConfigError, match=r"glow.yaml: unknown key 'titel'; did you mean 'title'\?"):
+        load_config(folder)
+    path.write_text(path.read_text().replace("titel: Glow\n", ""))
+    with pytest.raises(ConfigError, match=r"glow.yaml: title: Field required$"):
+        load_config(folder)
+
+
+@pytest.mark.parametrize("key", ["datasets", "seeds"])
+def test_empty_lists_that_would_run_nothing(folder, key):
+    edit(folder / "scales" / "quick.yaml", **{key: []})
+    with pytest.raises(ConfigError, match=f"quick.yaml: {key}: List should have at least 1 item"):
+        load_config(folder)
 
 
 @pytest.mark.parametrize(("kind", "name"), [("scale", "quack"), ("system", "glo"), ("dataset", "minst")])

@@ -96,9 +96,23 @@ def read_state(path: Path) -> dict[str, Tensor]:
     )
     if not tensors or not state:
         raise CheckpointError(f"{path} is no state dict of tensors; save model.state_dict() of their code")
+    for name, tensor in state.items():
+        if not _is_plain(tensor):
+            kind = f"{tensor.layout}, {tensor.dtype}, {tuple(tensor.shape)} on {tensor.device}"
+            raise CheckpointError(f"{path}: {name!r} is no plain tensor of numbers ({kind})")
     if all(name.startswith("module.") for name in state):  # saved from within DataParallel
         state = {name.removeprefix("module."): value for name, value in state.items()}
     return state
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor holds real numbers in memory, all that its shape claims (and is not one repeated)."""
+    return (
+        tensor.layout == torch.strided
+        and tensor.device.type == "cpu"
+        and not (tensor.is_quantized or tensor.is_complex() or tensor.dtype == torch.bool)
+        and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+    )
 
 
 def infer_config(path: Path, state: dict[str, Tensor], name: str | None = None) -> dict[str, Any]:
@@ -117,10 +131,14 @@ def infer_config(path: Path, state: dict[str, Tensor], name: str | None = None) 
     def indices(pattern: str) -> set[int]:
         return {int(found[1]) for key in state if (found := re.match(pattern, key))}
 
-    def require(key: str) -> Tensor:
+    def size_of(key: str, dimensions: int, multiple: int = 1) -> int:
+        """The first side of a tensor that says how large the model is, over what it is a multiple of."""
         if key not in state:
             raise CheckpointError(f"{path}: no tensor {key!r}; is it a {coupling} checkpoint of their code?")
-        return state[key]
+        shape = state[key].shape
+        if len(shape) != dimensions or not shape[0] or shape[0] % multiple:
+            raise CheckpointError(f"{path}: {key!r} has shape {tuple(shape)}, which no size of model gives")
+        return shape[0] // multiple
 
     levels = len(indices(r"flow\.c_prior\.prior_list\.(\d+)\."))
     found = indices(r"flow\.layers\.(\d+)\.")
@@ -136,23 +154,23 @@ def infer_config(path: Path, state: dict[str, Tensor], name: str | None = None) 
         raise CheckpointError(f"{path}: no tensor 'flow.layers.{min(missing)}'; its steps stand elsewhere")
     first = f"flow.layers.{_layer(steps, 0, 0)}.coupling"
     lstm = "flow.c_prior.prior_list.0.prior_lstm.lstm."
-    entry = "NN_net.conv1.weight" if coupling == "affine" else "nn.in_conv.conv.bias"
-    hidden = require(f"{first}.{entry}")
-    if hidden.shape[0] != channels:
-        raise CheckpointError(f"{path}: its name says {channels} channels, its tensors {hidden.shape[0]}")
+    entry, dimensions = ("NN_net.conv1.weight", 4) if coupling == "affine" else ("nn.in_conv.conv.bias", 1)
+    if (hidden := size_of(f"{first}.{entry}", dimensions)) != channels:
+        raise CheckpointError(f"{path}: its name says {channels} channels, its tensors {hidden}")
     options = {
         "coupling": coupling,
         "prior": "mar",
         "levels": levels,
         "steps": steps,
         "channels": channels,
-        "lstm_channels": require(f"{lstm}weight_hh_l0").shape[0] // 4,
+        "lstm_channels": size_of(f"{lstm}weight_hh_l0", 4, multiple=4),
         "lstm_layers": len(indices(re.escape(lstm) + r"weight_ih_l(\d+)")),
         "pixel_scaling": "official",
     }
     if coupling == "mixlogcdf":
-        outputs = require(f"{first}.nn.out_conv.conv.bias").shape[0]
-        options["components"] = (outputs // require(f"{first}.nn.rescale.weight_g").shape[0] - 2) // 3
+        half = size_of(f"{first}.nn.rescale.weight_g", 3)
+        outputs = size_of(f"{first}.nn.out_conv.conv.bias", 1, multiple=half)  # 2 + 3 a component
+        options["components"] = max(1, (outputs - 2) // 3)
         options["blocks"] = len(indices(re.escape(first) + r"\.nn\.mid_convs\.(\d+)\."))
         options["heads"] = HEADS
     system = f"marscf-{coupling}"

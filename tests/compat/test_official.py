@@ -231,3 +231,28 @@ def test_nothing_in_a_file_is_run(content, small, tmp_path, monkeypatch):
     with pytest.raises(CheckpointError) as caught:
         read_checkpoint(path)
     assert not Path("harmed").exists() and str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+HARMS = {
+    "a number": lambda tensor: torch.tensor(1.0),
+    "empty": lambda tensor: torch.zeros(0, *tensor.shape[1:]),
+    "one axis more": lambda tensor: tensor[None],
+    "sparse": lambda tensor: tensor.to_sparse(),
+    "complex": lambda tensor: tensor.to(torch.complex64),
+    "truth values": lambda tensor: tensor.bool(),
+    "without data": lambda tensor: tensor.to("meta"),
+    "one number that claims to be many": lambda tensor: torch.zeros(1).expand(10**9, *tensor.shape[1:]),
+}
+
+
+@pytest.mark.parametrize("coupling", ["affine", "mixlogcdf"])
+@pytest.mark.parametrize("harm", HARMS)
+def test_any_tensor_that_is_none_of_theirs_is_named(coupling, harm, tmp_path, monkeypatch):
+    """Each tensor of a checkpoint in turn."""
+    state = state_dict(coupling, 2, 1, 4, lstm=4, layers=1, blocks=1, components=2)
+    for name, tensor in state.items():
+        changed = {**state, name: HARMS[harm](tensor)}
+        monkeypatch.setattr(torch, "load", lambda *args, changed=changed, **options: changed)
+        with pytest.raises(CheckpointError) as caught:
+            read_checkpoint(tmp_path / f"marscf_cifar10_{coupling}_1_4.pt")
+        assert name in str(caught.value) and "\n" not in str(caught.value)
