@@ -15,6 +15,7 @@ from marscf.files import read_json, replacing
 from marscf.reporting import sources, tables
 from marscf.reporting.collect import device, read_metrics, reports
 from marscf.reporting.findings import findings, headlines
+from marscf.reporting.interpolation import sensitivity_table
 from marscf.reporting.metrics import pretty, title
 from marscf.reporting.speed import SWEEP, growth_table, speed_table
 from marscf.runs import RECEIPT, Run, config_hash, run_config
@@ -30,7 +31,7 @@ SECTIONS = [
         ["fig08_mnist_samples", "fig09_cifar10_samples", "fig10_imagenet32_samples", "table_fidelity"],
     ),
     ("Sampling speed", ["fig07_sampling_speed", "table_sampling_speed", "table_sampling_growth"]),
-    ("Interpolation", ["fig11_interpolation", "fig12_interpolation_scores"]),
+    ("Interpolation", ["fig11_interpolation", "fig12_interpolation_scores", "table_interpolation"]),
     ("Why channels need each other", ["latent_correlation"]),
     ("Training", ["training_curves"]),
     ("Published numbers", ["table_published"]),
@@ -133,6 +134,13 @@ def _sweep(scale: str) -> dict[str, str] | None:
     return {"anchor": SWEEP, "command": f"marscf study sampling-speed --scale {scale}", "record": text}
 
 
+def _interpolated(scale: str, metrics: "pandas.DataFrame") -> list[str]:
+    """Folders of the runs that the scale interpolates with."""
+    chosen = {(entry.dataset, entry.system) for entry in load_config().scale(scale).studies.interpolation}
+    found = [str(run.path) for run in _runs(metrics) if (run.dataset, run.system) in chosen]
+    return [run for run in found if (Path(run) / "interpolation.csv").is_file()]
+
+
 def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
@@ -160,6 +168,7 @@ def _item(scale: str, name: str, metrics: "pandas.DataFrame") -> dict[str, Any] 
         makers = {
             "table_likelihood": lambda: tables.likelihood(metrics),
             "table_fidelity": lambda: tables.fidelity(metrics),
+            "table_interpolation": lambda: sensitivity_table(_interpolated(scale, metrics)),
             "table_sampling_speed": lambda: speed_table(scale),
             "table_sampling_growth": lambda: growth_table(scale),
             "table_published": lambda: tables.published_numbers(metrics, scale),

@@ -1,6 +1,6 @@
-"""Interpolations between test images (Fig. 11) and their scores along the way (Fig. 12)."""
+"""Interpolations between test images (Fig. 11), their scores on the way (Fig. 12), and both by λ."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from marscf.errors import MarscfError
 from marscf.reporting import sources, style
 from marscf.reporting.metrics import qualifier
 from marscf.reporting.samples import show
+from marscf.reporting.tables import Cell, Table
 from marscf.runs import Run
 
 if TYPE_CHECKING:
@@ -40,6 +41,51 @@ def read_scores(run: str) -> "pandas.DataFrame":
     import pandas
 
     return pandas.read_csv(_needed(run, "interpolation_scores.csv"))
+
+
+def sensitivity_table(runs: Sequence[str]) -> Table:
+    """How the paths depend on λ1: gains in log-density over the straight line, distances to the ends."""
+    caption = (
+        "Interpolation by λ1 (λ2 is the middle λ1): gain in log-density over the straight line, in nats, "
+        "mean ± standard error over the pairs, and the least at any interior point"
+    )
+    columns = ["gain in log p(z)", "least", "gain in log p(x)", "least", "squared distance to the nearer end"]
+    table = Table(caption, ["dataset", "system", "path", *columns])
+    for run in runs:
+        of = Run.from_path(run)
+        names = [
+            Cell(sources.dataset_title(of.dataset), of.dataset),
+            Cell(sources.system_title(of.system), of.system),
+        ]
+        table.rows += [[*names, *cells] for cells in _by_lambda(run)]
+    return table
+
+
+def _by_lambda(run: str) -> Iterator[list[Cell]]:
+    """The straight line's row, then one for each λ1, over the interior points of the drawn pairs."""
+    import pandas
+
+    rows = pandas.read_csv(_needed(run, "interpolation.csv"))
+    rows = rows[~rows["point"].isin([rows["point"].min(), rows["point"].max()])].set_index(["pair", "point"])
+    line = rows[rows["method"] == "linear"]
+    for (method, value), path in rows.groupby(["method", "lambda"]):
+        ours = method != "linear"
+        cells = [Cell(f"λ1 = {value:g}", value) if ours else Cell("straight line")]
+        for column in ("log_prob_latent", "log_prob_image"):
+            gain = path[column] - line[column]
+            cells += [_mean(gain), _value(gain.min())] if ours else [Cell("–", ""), Cell("–", "")]
+        yield [*cells, _mean(path["distance"])]
+
+
+def _mean(values: "pandas.Series") -> Cell:
+    """The mean over pairs of their means over points, ± its standard error."""
+    pairs = values.groupby("pair").mean()
+    error = f" ± {pairs.sem():.2g}" if len(pairs) > 1 else ""
+    return Cell(f"{pairs.mean():,.1f}{error}", float(pairs.mean()), note=f"{len(pairs)} pairs", kind="number")
+
+
+def _value(value: float) -> Cell:
+    return Cell(f"{value:,.3g}", float(value), kind="number")
 
 
 def paths(runs: Sequence[str], pairs: int = 6) -> "Figure":

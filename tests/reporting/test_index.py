@@ -11,7 +11,7 @@ from marscf.errors import MarscfError
 from marscf.reporting import speed, style, tables
 from marscf.reporting.collect import collect, read_metrics
 from marscf.reporting.findings import findings, headlines
-from marscf.reporting.index import write_index
+from marscf.reporting.index import SECTIONS, write_index
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "workflow" / "notebooks").glob("*.ipynb"))
 
@@ -100,7 +100,7 @@ def test_findings_follow_the_numbers(workdir):
 
 
 def test_notebooks_are_tidy_and_take_their_parameters():
-    assert len(NOTEBOOKS) == 13
+    assert {path.stem for path in NOTEBOOKS} == {name for _, names in SECTIONS for name in names}
     for path in NOTEBOOKS:
         notebook = json.loads(path.read_text())
         assert notebook["metadata"]["kernelspec"]["name"] == "python3", path

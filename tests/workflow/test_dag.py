@@ -15,6 +15,7 @@ TABLES = [
     "table_fidelity",
     "table_sampling_speed",
     "table_sampling_growth",
+    "table_interpolation",
     "table_published",
 ]
 

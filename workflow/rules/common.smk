@@ -194,6 +194,7 @@ def products():
             files = [f"{run}/{file}" for run in runs for file in ("samples.npy", "likelihood.json")]
             found[name] = (files, runs)
     if runs := list(interpolated()):
+        found["table_interpolation"] = ([f"{run}/interpolation.csv" for run in runs], runs)
         found["fig11_interpolation"] = ([f"{run}/interpolation.npz" for run in runs], runs)
         if FIDELITY.extractor != "none":
             found["fig12_interpolation_scores"] = ([f"{run}/interpolation_scores.csv" for run in runs], runs)
