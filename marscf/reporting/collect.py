@@ -134,10 +134,12 @@ def _from_receipt(path: Path, run: Run) -> Iterator[dict[str, Any]]:
     receipt = read_json(path)
     if receipt.get("parameters") is not None:
         yield _row(run, "parameters", receipt["parameters"], None, 1, "trainable numbers", path)
-    on = device(receipt.get("host") or {})
+    host = receipt.get("host") or {}
+    on = device(host)
     if receipt.get("cpu_seconds") and receipt["steps"]:
-        gpu = (receipt.get("host") or {}).get("gpu")
-        seconds, clock = (receipt["seconds"], "clock") if gpu else (receipt["cpu_seconds"], "processor time")
+        by_clock = host.get("gpu")
+        seconds = receipt["seconds" if by_clock else "cpu_seconds"]
+        clock = "clock" if by_clock else "processor time"
         yield _row(run, "train_minutes", seconds / 60, None, receipt["steps"], f"{clock}, {on}", path)
     if receipt.get("train_images_per_second"):
         speed = receipt["train_images_per_second"]
