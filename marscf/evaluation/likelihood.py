@@ -40,6 +40,11 @@ class Likelihood:
     importance_samples: int
 
 
+#: The most that a stochastic log-determinant may add to the standard error of the mean, in bits/dim.
+LARGEST_ESTIMATION_ERROR = 0.002
+ESTIMATED_TWICE = 64  # images that tell how large it is
+
+
 def evaluate_likelihood(
     model: "DensityModel",
     images: np.ndarray,
@@ -52,13 +57,16 @@ def evaluate_likelihood(
 ) -> Likelihood:
     """Score every image of `uint8 (N,C,H,W)`, in float32 with TF32 off, none dropped.
 
-    A model whose `draw_noise` gives None is scored once. Raises `EvaluationError` where there are no images,
+    A model whose `draw_noise` gives None is scored once; one with a stochastic log-determinant takes as many
+    `probes` as `LARGEST_ESTIMATION_ERROR` asks for. Raises `EvaluationError` where there are no images,
     and naming the first image whose log-likelihood is not finite.
     """
     count = len(images)
     if count == 0:
         raise EvaluationError("no test images to score")
     model = model.float().eval()
+    while LARGEST_ESTIMATION_ERROR < estimation_error(model, images, seed) < math.inf:
+        model.probes *= 2
     random = model.draw_noise(1, torch.Generator().manual_seed(0)) is not None
     draws, importance_samples = (draws, importance_samples) if random else (0, 0)
     passes = max(draws, importance_samples, 1)
@@ -87,6 +95,27 @@ def evaluate_likelihood(
         peak = chosen.max(axis=1)
         importance_weighted = peak + np.log(np.exp(chosen - peak[:, None]).mean(axis=1))
     return Likelihood(nats[:, : max(draws, 1)].mean(axis=1), importance_weighted, draws, importance_samples)
+
+
+@torch.no_grad()
+def estimation_error(model: "DensityModel", images: np.ndarray, seed: int = 0) -> float:
+    """Return what a stochastic log-determinant adds to the mean's standard error, in bits/dim.
+
+    From the difference of two independent estimates of the first images; 0 for a model that has none.
+    """
+    if model.estimate is None:
+        return 0.0
+    some = torch.from_numpy(np.array(images[:ESTIMATED_TWICE])).to(model.device)
+    noise = model.draw_noise(len(some), torch.Generator().manual_seed(seed_from("estimation", seed)))
+    kept, twice = model.estimate, []
+    try:
+        for model.estimate in (kept + 1, kept + 2):
+            with full_precision():
+                twice.append(model.log_prob(some, noise).double())
+    finally:
+        model.estimate = kept
+    variance = (twice[0] - twice[1]).square().mean().item() / 2
+    return math.sqrt(variance / len(images)) / (math.prod(model.shape) * math.log(2))
 
 
 def refuse_non_finite(nats: np.ndarray, start: int) -> None:
@@ -126,6 +155,8 @@ def likelihood_measurements(
         else f"of {available} test images, dims {{}}"
     )
     ending = f"{count} {which.format(dims)}, float32"
+    if model.estimate is not None:
+        ending = f"the log-determinant's error below {LARGEST_ESTIMATION_ERROR} bits/dim, {ending}"
     protocol, weighted = f"{model.likelihood}, {ending}", ""
     if result.draws:
         noise = f"{ending}, noise seed {seed}"

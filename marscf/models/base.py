@@ -24,6 +24,9 @@ class DensityModel(nn.Module):
 
     #: What `log_prob` is, in the words of the measurement's protocol.
     likelihood = "exact"
+    #: Which of its independent estimates `log_prob` gives in eval mode, each the mean over
+    #: `probes`; None where it estimates nothing.
+    estimate: int | None = None
     #: Why sampling time depends on the weights, or None where it does not.
     sampling_depends_on_weights: str | None = None
 

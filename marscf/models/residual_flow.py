@@ -73,6 +73,7 @@ class ResidualFlow(OneLatentFlow):
         if not 0 < logit_margin < 0.5:
             raise ConfigError(f"options.logit_margin: {logit_margin} is not in (0,0.5)")
         self.exact_terms, self.probes, self.exact_dims = exact_terms, probes, exact_dims
+        self.estimate = 0 if self.dims > exact_dims else None
         features, height, width = self.shape
         layers: list[Bijection] = [Logit(logit_margin)]
         for level in range(levels + 1):
@@ -127,7 +128,8 @@ class ResidualFlow(OneLatentFlow):
             return Roulette(2.0 * signs.to(x.dtype) - 1, tail.to(x.device), TRAINING_EXACT_TERMS, STOP)
         if self.dims <= self.exact_dims:
             return WholeJacobian()
-        streams = range(index * self.probes, (index + 1) * self.probes)
+        place = index + len(self.layers) * (self.estimate or 0)
+        streams = range(place * self.probes, (place + 1) * self.probes)
         drawn = torch.stack([counter_random.bits(keys, stream, self.dims + 1) for stream in streams])
         signs = (drawn[..., 1:] & 1).to(x.dtype).view(len(streams), *x.shape)
         uniform = (drawn[..., 0].double() + 0.5) / 2**32

@@ -7,8 +7,10 @@ import torch
 
 from marscf.cli import main
 from marscf.errors import EvaluationError
-from marscf.evaluation.likelihood import evaluate_likelihood, likelihood_measurements
+from marscf.evaluation import likelihood
+from marscf.evaluation.likelihood import estimation_error, evaluate_likelihood, likelihood_measurements
 from marscf.models.base import DensityModel
+from marscf.models.residual_flow import ResidualFlow
 
 
 class Coin(DensityModel):
@@ -90,6 +92,42 @@ def test_a_value_that_is_not_finite_names_its_image(model, digits, value):
     assert index > 0
     with pytest.raises(EvaluationError, match=f"test image {index}: .* {value}"):
         evaluate_likelihood(model, images, draws=2, batch_size=8)
+
+
+@pytest.fixture
+def estimating():
+    """A Residual Flow far from the identity, whose log-determinant is estimated."""
+    torch.manual_seed(0)
+    flow = ResidualFlow((1, 8, 8), 17, levels=0, blocks=1, channels=8, exact_terms=1, exact_dims=0)
+    for parameter in flow.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    flow.follow_norms(100)
+    return flow.eval()
+
+
+def test_the_error_of_a_stochastic_log_determinant(estimating, digits):
+    images, x = digits[0][:64], torch.from_numpy(digits[0][:64])
+    found = estimation_error(estimating, images)
+    noise = estimating.draw_noise(64, torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        estimate = estimating.log_prob(x, noise)
+        estimating.exact_dims = 64
+        off = estimate - estimating.log_prob(x, noise)
+        estimating.exact_dims = 0
+    true = off.square().mean().sqrt().item() / 8 / (64 * math.log(2))
+    assert true / 1.6 < found < 1.6 * true
+    assert estimation_error(estimating, images[:16]) > found  # of the mean over fewer images
+    assert estimating.estimate == 0
+
+
+def test_probes_are_added_until_it_is_small(estimating, digits, monkeypatch):
+    images = digits[0][:64]
+    allowed = estimation_error(estimating, images) / 3
+    monkeypatch.setattr(likelihood, "LARGEST_ESTIMATION_ERROR", allowed)
+    result = evaluate_likelihood(estimating, images, draws=1)
+    assert estimation_error(estimating, images) <= allowed and estimating.probes in (8, 16, 32)
+    protocol = likelihood_measurements(result, estimating, dims=64, available=64)[0]["protocol"]
+    assert f"{estimating.probes} probe(s)" in protocol and f"error below {allowed} bits/dim" in protocol
 
 
 def test_no_images_is_an_error(model, digits):
