@@ -52,4 +52,6 @@ class AffineNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `x (B,in,H,W)` to `(B,out,H,W)`."""
+        # Pixels outermost: a CPU's convolutions then need not rearrange their inputs and results.
+        x = x.contiguous(memory_format=torch.channels_last)
         return self.last(functional.relu(self.second(functional.relu(self.first(x)))))

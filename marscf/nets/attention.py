@@ -1,0 +1,76 @@
+"""Attention with dropout of its weights, in memory that grows with the pixels and not with their square."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from marscf.nets.precision import exact
+
+TOGETHER = 2**18  # weights that are worked on at a time: about what a core's cache holds
+LEVELS = 2**16  # of the chance to be dropped: 16 random bits a weight
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, dropout: float = 0.0) -> Tensor:
+    """Return `dropout(softmax(Q Kᵀ / √d)) V`; Q, K, V and the result are `(B,heads,length,d)`.
+
+    On a CPU torch's own function keeps all weights and their mask where there is dropout.
+    """
+    if dropout and query.device.type == "cpu" and not torch.compiler.is_compiling():
+        return _DroppedAttention.apply(query, key, value, dropout)
+    return functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+
+
+class _DroppedAttention(torch.autograd.Function):
+    """Keeps Q, K, V and a seed; weights and mask are made again in the backward pass."""
+
+    @staticmethod
+    def forward(ctx, query, key, value, dropout):
+        ctx.threshold = round(dropout * LEVELS)
+        ctx.seed = int(torch.empty((), dtype=torch.int64).random_())
+        ctx.save_for_backward(query, key, value)
+        generator = torch.Generator().manual_seed(ctx.seed)
+        result = torch.empty_like(value, memory_format=torch.contiguous_format)
+        with exact(query):  # in the precision they come in: autocast would cast at every product
+            for q, k, v, out in _parts(query, key, value, result):
+                weights = _weights(q, k)
+                weights.mul_(_kept(weights, ctx.threshold, generator))
+                torch.matmul(weights, v, out=out)
+        return result.mul_(LEVELS / (LEVELS - ctx.threshold))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        tensors = ctx.saved_tensors
+        grad = grad * (LEVELS / (LEVELS - ctx.threshold))
+        generator = torch.Generator().manual_seed(ctx.seed)
+        results = [torch.empty_like(t, memory_format=torch.contiguous_format) for t in tensors]
+        for q, k, v, g, g_query, g_key, g_value in _parts(*tensors, grad, *results):
+            weights = _weights(q, k)
+            kept = _kept(weights, ctx.threshold, generator)
+            torch.matmul((weights * kept).transpose(1, 2), g, out=g_value)
+            g_weights = torch.matmul(g, v.transpose(1, 2)).mul_(kept)
+            g_scores = torch._softmax_backward_data(g_weights, weights, -1, weights.dtype)
+            g_scores.mul_(q.shape[-1] ** -0.5)
+            torch.matmul(g_scores, k, out=g_query)
+            torch.matmul(g_scores.transpose(1, 2), q, out=g_key)
+        return *results, None
+
+
+def _parts(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Walk through tensors `(B,heads,length,·)` in parts `(n,length,·)`."""
+    size = max(1, TOGETHER // tensors[0].shape[2] ** 2)
+    return zip(*(t.flatten(0, 1).split(size) for t in tensors), strict=True)
+
+
+def _weights(query: Tensor, key: Tensor) -> Tensor:
+    return torch.softmax(torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(1, 2)), -1)
+
+
+def _kept(like: Tensor, threshold: int, generator: torch.Generator) -> Tensor:
+    """Which weights are kept: 16 random bits for each, four a draw."""
+    draws = torch.empty(-(-like.numel() // 4), dtype=torch.int64)
+    bits = draws.random_(-(2**63), None, generator=generator).view(torch.int16)[: like.numel()]
+    return (bits >= threshold - LEVELS // 2).view(like.shape)

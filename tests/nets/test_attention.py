@@ -1,0 +1,45 @@
+"""Attention that makes its weights and mask again in the backward pass, against plain autograd."""
+
+import torch
+
+from marscf.nets.attention import attention
+from marscf.nets.gated_attention import concat_elu
+
+
+def draw(*shape):
+    return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
+
+
+def test_dropped_attention_is_the_plain_one_with_its_mask():
+    torch.manual_seed(0)
+    query, key, value = draw(3, 2, 20, 4), draw(3, 2, 20, 4), draw(3, 2, 20, 5)
+
+    def dropped(value):
+        torch.manual_seed(1)
+        return attention(query, key, value, 0.3)
+
+    weights = torch.softmax(query @ key.transpose(2, 3) / 2, -1)
+    seen = dropped(torch.eye(20, dtype=torch.float64).expand(3, 2, 20, 20))
+    kept = (seen != 0).double()
+    assert abs(kept.mean() - 0.7) < 5 * (0.21 / kept.numel()) ** 0.5
+    plain = (weights * kept / 0.7) @ value
+    ours = dropped(value)
+    torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-5)  # 0.3 is a multiple of 2^-16, rounded
+    along = torch.randn_like(plain)
+    for a, b in zip(
+        *(torch.autograd.grad(y, (query, key, value), along) for y in (ours, plain)), strict=True
+    ):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_masks_differ_between_calls():
+    value = draw(1, 1, 16, 4)
+    torch.manual_seed(0)
+    assert not torch.equal(attention(value, value, value, 0.5), attention(value, value, value, 0.5))
+
+
+def test_concat_elu_is_torchs():
+    x = draw(2, 3, 4, 4)
+    both = torch.cat((x, -x), 1)
+    torch.testing.assert_close(concat_elu(x), torch.nn.functional.elu(both), rtol=1e-12, atol=1e-15)
+    assert torch.autograd.gradcheck(concat_elu, x)
