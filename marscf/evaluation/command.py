@@ -111,9 +111,10 @@ def run(args: argparse.Namespace) -> None:
 def run_likelihood(args: argparse.Namespace) -> None:
     """Measure bits/dim, and write RUN/likelihood.json."""
     from marscf import load
-    from marscf.data.arrays import open_split
-    from marscf.evaluation.likelihood import evaluate_likelihood, likelihood_measurements
+    from marscf.data.arrays import open_split, read_manifest
+    from marscf.evaluation.likelihood import evaluate_likelihood, kept_scores, likelihood_measurements
     from marscf.evaluation.measurements import table, weights_hash, write_measurements
+    from marscf.evaluation.stream import discard
 
     path = Path(args.run_path)
     names, config, settings = Run.from_path(path), run_config(path), settings_of(path)
@@ -123,19 +124,20 @@ def run_likelihood(args: argparse.Namespace) -> None:
     if chosen > len(images):
         raise EvaluationError(f"images: {chosen} were asked for, {config['dataset']} has {len(images)}")
     importance = args.importance_samples
-    result = evaluate_likelihood(
-        model,
-        images[:chosen],
-        draws=args.draws or settings.draws,
-        importance_samples=settings.importance_samples if importance is None else importance,
-        batch_size=args.batch_size or settings.batch_size,
-        seed=args.seed,
-        progress=sys.stderr.isatty(),
-    )
+    how = {
+        "draws": args.draws or settings.draws,
+        "importance_samples": settings.importance_samples if importance is None else importance,
+        "batch_size": args.batch_size or settings.batch_size,
+        "seed": args.seed,
+    }
+    weights, data = weights_hash(path), read_manifest(config["dataset"])["digest"]
+    kept = kept_scores(model, weights=weights, data=data, count=chosen, device=args.device, **how)
+    result = evaluate_likelihood(model, images[:chosen], **how, kept=kept, progress=sys.stderr.isatty())
     entries = likelihood_measurements(
         result, model, dims=config["data"]["dims"], available=len(images), seed=args.seed
     )
-    write_measurements(path / "likelihood.json", names, entries, weights_sha256=weights_hash(path))
+    write_measurements(path / "likelihood.json", names, entries, weights_sha256=weights)
+    discard(kept)
     print(table(entries))
 
 

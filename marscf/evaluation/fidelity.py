@@ -20,7 +20,7 @@ from marscf.errors import EvaluationError
 from marscf.evaluation import digits_net, extractors, sampling
 from marscf.evaluation.extractors import Extractor
 from marscf.evaluation.measurements import measurement
-from marscf.evaluation.stream import fill
+from marscf.evaluation.stream import discard, fill
 from marscf.files import digest, sha256_file
 
 CACHE = Path("data/fidelity-cache")
@@ -44,8 +44,7 @@ class Features:
 
     def discard(self) -> None:
         """Remove them from the cache."""
-        for path in (self.path, self.path.with_suffix(".json"), self.path.with_suffix(".lock")):
-            path.unlink(missing_ok=True)
+        discard(self.path)
 
 
 def extract(

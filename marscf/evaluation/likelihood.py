@@ -8,18 +8,20 @@ and on the image's index alone, so the batch size changes nothing but the roundi
 
 import contextlib
 import math
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from marscf.errors import EvaluationError
 from marscf.evaluation.measurements import measurement
-from marscf.evaluation.sampling import seeded
-from marscf.files import seed_from
+from marscf.evaluation.sampling import code_behind, seeded
+from marscf.evaluation.stream import fill
+from marscf.files import digest, seed_from
 
 if TYPE_CHECKING:
     from marscf.models.base import DensityModel
@@ -53,9 +55,13 @@ def evaluate_likelihood(
     importance_samples: int = 0,
     batch_size: int = 250,
     seed: int = 0,
+    kept: Path | None = None,
     progress: bool = False,
 ) -> Likelihood:
     """Score every image of `uint8 (N,C,H,W)`, in float32 with TF32 off, none dropped.
+
+    Each batch's scores are on disk, in the file `kept`, before the next begins, and a later call goes on
+    after them: its name must hold what they depend on. Without it they lie in a temporary folder.
 
     A model whose `draw_noise` gives None is scored once; one with a stochastic log-determinant takes as many
     `probes` as `LARGEST_ESTIMATION_ERROR` asks for. Raises `EvaluationError` where there are no images,
@@ -70,25 +76,26 @@ def evaluate_likelihood(
     random = model.draw_noise(1, torch.Generator().manual_seed(0)) is not None
     draws, importance_samples = (draws, importance_samples) if random else (0, 0)
     passes = max(draws, importance_samples, 1)
-    nats = np.empty((count, passes), dtype=np.float64)
-    dims = math.prod(model.shape)
-    bar = tqdm(total=count * passes, unit="image", desc="likelihood", disable=not progress, smoothing=0)
-    with torch.no_grad(), full_precision(), bar:
-        for start in range(0, count, batch_size):
-            stop = min(start + batch_size, count)
-            x = torch.from_numpy(np.array(images[start:stop])).to(model.device)
-            generators = [
-                torch.Generator().manual_seed(seed_from("noise", seed, index)) for index in range(start, stop)
-            ]
+
+    def score(start: int, stop: int) -> np.ndarray:
+        x = torch.from_numpy(np.array(images[start:stop])).to(model.device)
+        generators = [torch.Generator().manual_seed(seed_from("noise", seed, i)) for i in range(start, stop)]
+        nats = np.empty((stop - start, passes))
+        with torch.no_grad(), full_precision():
             for draw in range(passes):
                 noise = torch.cat([model.draw_noise(1, g) for g in generators]) if random else None
                 # What a model draws beside its noise (a stochastic log-determinant) is seeded a batch.
                 with seeded("likelihood", seed, start, draw):
-                    nats[start:stop, draw] = model.log_prob(x, noise).detach().double().cpu().numpy()
-                bar.update(stop - start)
-            refuse_non_finite(nats[start:stop], start)
-            bits = -nats[:stop, : max(draws, 1)].mean() / (dims * math.log(2))
-            bar.set_postfix_str(f"{bits:.4f} bits/dim")
+                    nats[:, draw] = model.log_prob(x, noise).double().cpu().numpy()
+        refuse_non_finite(nats, start)
+        return nats
+
+    with tempfile.TemporaryDirectory() as scratch:
+        path = kept or Path(scratch) / "nats.npy"
+        shape = (count, passes)
+        nats = np.array(
+            fill(path, shape, np.float64, score, batch_size, desc="likelihood", progress=progress)
+        )
     importance_weighted = None
     if importance_samples:
         chosen = nats[:, :importance_samples]
@@ -116,6 +123,12 @@ def estimation_error(model: "DensityModel", images: np.ndarray, seed: int = 0) -
         model.estimate = kept
     variance = (twice[0] - twice[1]).square().mean().item() / 2
     return math.sqrt(variance / len(images)) / (math.prod(model.shape) * math.log(2))
+
+
+def kept_scores(model: "DensityModel", cache: Path = Path("data/fidelity-cache"), **names: object) -> Path:
+    """Return where an evaluation keeps its scores: the name hashes the code and all of `names`."""
+    key = {"code": code_behind(model, Path(__file__)), **names}
+    return cache / "likelihood" / f"{digest(key)[:24]}.npy"
 
 
 def refuse_non_finite(nats: np.ndarray, start: int) -> None:

@@ -70,7 +70,7 @@ def draw_samples(
     """
     key = {
         "weights": weights_sha256,
-        "code": sampling_code(model),
+        "code": code_behind(model, Path(__file__)),
         "count": count,
         "batch_size": batch_size,
         "seed": seed,
@@ -89,10 +89,10 @@ def draw_samples(
     return path
 
 
-def sampling_code(model: "DensityModel") -> str:
-    """Hash the sources that a model's samples depend on."""
+def code_behind(model: "DensityModel", *more: Path) -> str:
+    """Hash the sources that a model's numbers depend on, and `more` files."""
     package = Path(__file__).parents[1]
-    files = [Path(inspect.getfile(type(model))), Path(__file__)]
+    files = [Path(inspect.getfile(type(model))), *more]
     for room in ("models", "flows", "priors", "nets"):
         files += sorted((package / room).rglob("*.py"))
     return digest([sha256_file(file) for file in files])

@@ -46,6 +46,12 @@ def fill(
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
+def discard(path: Path) -> None:
+    """Remove an array that `fill` made, and what lies beside it."""
+    for file in (path, path.with_suffix(".json"), path.with_suffix(".lock")):
+        file.unlink(missing_ok=True)
+
+
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     try:

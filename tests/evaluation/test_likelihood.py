@@ -57,6 +57,24 @@ def test_an_image_keeps_its_noise_when_others_join(model, digits):
     np.testing.assert_allclose(many.bound[:5], few.bound, rtol=1e-5)
 
 
+def test_an_interruption_loses_one_batch_at_most(model, digits, tmp_path, monkeypatch):
+    images, how, log_prob = digits[0][:23], {"draws": 2, "batch_size": 5}, model.log_prob
+    whole, seen = evaluate_likelihood(model, images, **how), []
+
+    def counted(x, noise):
+        seen.append(len(x))
+        if len(seen) == 6:  # the second draw of the third batch
+            raise KeyboardInterrupt
+        return log_prob(x, noise)
+
+    monkeypatch.setattr(model, "log_prob", counted)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_likelihood(model, images, **how, kept=tmp_path / "nats.npy")
+    again = evaluate_likelihood(model, images, **how, kept=tmp_path / "nats.npy")
+    assert seen[6:] == [5, 5, 5, 5, 3, 3]
+    np.testing.assert_array_equal(again.bound, whole.bound)
+
+
 def test_bound_and_importance_weighted_bound_against_the_exact_mass(model, digits):
     """With u uniform, E p(y) is the mass of the Gaussian in each grey level's bin: known in closed form."""
     images = digits[0][:40]
