@@ -1,23 +1,31 @@
-"""`marscf bench training|evaluation|sampling`: throughput beside a step-by-step reference.
+"""`marscf bench training|evaluation|sampling|growth`: throughput beside a step-by-step reference.
 
 Run by hand or nightly, never as a timed test: machines are shared, so what counts is the ratio of two
 implementations measured in turn in one process.
 """
 
 import argparse
+from pathlib import Path
+from typing import Any
 
 from marscf.devices import HELP as DEVICE_HELP
 
 EXAMPLES = """examples:
   marscf bench training --coupling affine --steps 32 --channels 512 --batch-size 16
-  marscf bench sampling --coupling mixlogcdf --steps 4 --channels 96 --out reports/bench/sampling
-writes OUT.csv (one row an implementation) and OUT.json (the machine, ratios, FLOP/s)"""
+  marscf bench sampling --coupling mixlogcdf --steps 4 --channels 96
+  marscf bench growth --coupling mixlogcdf --steps 2 --channels 32 --batch-size 4
+`training`, `evaluation` and `sampling` write OUT/WORK-COUPLING.csv (one row an implementation) and .json (the
+machine, ratios, FLOP/s, megabytes), add a line each to OUT/history.csv and draw OUT/history.png.
+`growth` measures time, memory and sequential steps over the side N, the batch and the number of images, and
+fits exponents; it writes OUT/growth-COUPLING.csv and .json"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `marscf bench`."""
     parser.epilog = EXAMPLES
-    parser.add_argument("work", choices=["training", "evaluation", "sampling"], help="what is timed")
+    parser.add_argument(
+        "work", choices=["training", "evaluation", "sampling", "growth"], help="what is measured"
+    )
     parser.add_argument(
         "--coupling", choices=["affine", "mixlogcdf"], default="affine", help="(default: %(default)s)"
     )
@@ -28,34 +36,46 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=16, help="images (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="timed pairs (default: %(default)s)")
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
-    parser.add_argument(
-        "--out", default="reports/bench/latest", help="prefix of .csv and .json (%(default)s)"
-    )
+    parser.add_argument("--out", type=Path, default=Path("reports/bench"), help="folder (%(default)s)")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure, print a table, and write CSV and JSON."""
+    """Measure, print a table, and write what was measured."""
+    from marscf.bench import history
+    from marscf.bench.growth import growth
     from marscf.bench.throughput import bench, write
     from marscf.devices import choose_device
 
-    rows, facts = bench(
-        args.work,
-        choose_device(args.device),
-        options={
-            "coupling": args.coupling,
-            "levels": args.levels,
-            "steps": args.steps,
-            "channels": args.channels,
-        },
-        side=args.side,
-        batch_size=args.batch_size,
-        repeats=args.repeats,
-    )
-    for row in rows:
+    options = {name: getattr(args, name) for name in ("coupling", "levels", "steps", "channels")}
+    device, prefix = choose_device(args.device), args.out / f"{args.work}-{args.coupling}"
+    if args.work == "growth":
+        rows, facts = growth(device, options, batch_size=args.batch_size, repeats=args.repeats)
+        write(rows, facts, prefix)
+        for what, costs in facts["exponents"].items():
+            for cost, (exponent, low, high) in costs.items():
+                print(f"{what:>24}: {cost:8} grow as size^{exponent:.2f} [{low:.2f}, {high:.2f}]")
+        steps = facts["steps"]
         print(
-            f"{row['implementation']:>16}  {1e3 * row['median_seconds']:10.1f} ms  "
-            f"{row['images_per_second']:8.2f} images/s  ×{row['speed_over_reference']:.2f} "
-            f"({row['slowest_ratio']:.2f} to {row['fastest_ratio']:.2f})  "
-            f"{row['kept_megabytes']:8.1f} MB kept for backward"
+            f"{'sampling over side':>24}: steps are {steps['slope']:g} N {steps['offset']:+g}, "
+            f"the farthest off by {steps['farthest']:g}"
         )
-    write(rows, facts, args.out)
+        return
+    rows, facts = bench(args.work, device, options, args.side, args.batch_size, args.repeats)
+    for row in rows:
+        print(line(row))
+    write(rows, facts, prefix)
+    history.append(rows, facts, args.out / "history.csv")
+    history.plot(args.out / "history.csv")
+
+
+def line(row: dict[str, Any]) -> str:
+    """One implementation's measurement, for a terminal."""
+    text = (
+        f"{row['implementation']:>16}  {1e3 * row['median_seconds']:10.1f} ms  "
+        f"{row['images_per_second']:8.2f} images/s  ×{row['speed_over_reference']:.2f} "
+        f"({row['slowest_ratio']:.2f} to {row['fastest_ratio']:.2f})  "
+        f"{row['share_of_matmul_rate']:.2f} of the matmul rate"
+    )
+    if row["kept_megabytes"]:
+        text += f"  {row['kept_megabytes']:.1f} MB kept for backward"
+    return text

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -82,14 +83,33 @@ def kept_bytes(forward: Callable[[], Tensor], parameters: Sequence[Tensor]) -> i
     return sum(storages.values())
 
 
+def peak_bytes(work: Callable[[], object], device: torch.device) -> int | None:
+    """Bytes that one call takes at its height beyond what there was before it; None where that is not told.
+
+    Of a GPU torch's own count; of a CPU the process's resident memory (Linux).
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        return torch.cuda.max_memory_allocated(device) - before
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from here
+        before = _resident("VmRSS")
+        work()
+        return _resident("VmHWM") - before
+    except OSError:
+        return None
+
+
+def _resident(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+
 def matmul_rate(device: torch.device, dtype: torch.dtype = torch.float32, size: int | None = None) -> float:
     """Measure this machine's own rate of square matrix products, in FLOP/s (best of several)."""
     size = size or (8192 if device.type == "cuda" else 1536)
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     (times,) = interleaved([lambda: a @ b], repeats=7, device=device, warmup=2)
     return 2 * size**3 / min(times.seconds)
-
-
-def growth_exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
-    """Least-squares slope of log cost over log size."""
-    return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])

@@ -6,25 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from marscf.bench.measure import counted_flops, interleaved, kept_bytes, matmul_rate, ratio
+from marscf.bench.measure import counted_flops, interleaved, matmul_rate, peak_bytes, ratio
 from marscf.bench.reference import stepwise
+from marscf.bench.work import prepare, trained_like
 from marscf.files import replacing, write_json
-from marscf.models.multiscale_flow import MultiScaleFlow
 from marscf.studies.machine import machine
-
-
-def trained_like(options: dict[str, Any], side: int, device: torch.device, seed: int = 0) -> MultiScaleFlow:
-    """A model with data-initialised ActNorm and small noise where weights start at zero."""
-    torch.manual_seed(seed)
-    model = MultiScaleFlow((3, side, side), 256, **options)
-    model.initialise(torch.randint(0, 256, (16, 3, side, side), dtype=torch.uint8), model.draw_noise(16))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if not parameter.any():
-                parameter.normal_(std=0.01)
-    return model.to(device)
 
 
 def bench(
@@ -35,48 +22,20 @@ def bench(
     batch_size: int = 16,
     repeats: int = 3,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Time one kind of work, implementations in turn; returns a row for each, and the machine's facts.
-
-    Training is forward, backward and an Adamax step, data on the device; evaluation is `log_prob` without
-    gradients; sampling is from noise to `uint8` images.
-    """
+    """Time one kind of work, implementations in turn; returns a row for each, and the machine's facts."""
     fast = trained_like(options, side, device)
-    generator = torch.Generator().manual_seed(1)
-    x = torch.randint(0, 256, (batch_size, 3, side, side), generator=generator).to(device, torch.uint8)
-    noise = fast.draw_noise(batch_size, generator)
-    eps = fast.draw_eps(batch_size, generator=generator)
-    implementations = {"stepwise float32": (stepwise(fast), False), "float32": (fast, False)}
+    works = {
+        "stepwise float32": prepare(work, stepwise(fast), batch_size),
+        "float32": prepare(work, fast, batch_size),
+    }
     if work == "training":
-        implementations["bfloat16"] = (trained_like(options, side, device), True)
-    works, kept, flops = [], [], []
-    for model, low_precision in implementations.values():
-        model.train(work == "training")
-        optimiser = torch.optim.Adamax(model.parameters(), lr=1e-5)
-
-        def loss(model=model, low_precision=low_precision) -> Tensor:
-            with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
-                return model.training_loss(x, noise).mean()
-
-        def training_step(model=model, optimiser=optimiser, loss=loss) -> None:
-            optimiser.zero_grad(set_to_none=True)
-            loss().backward()
-            optimiser.step()
-
-        @torch.no_grad()
-        def evaluation(model=model) -> Tensor:
-            return model.log_prob(x, noise)
-
-        @torch.no_grad()
-        def sampling(model=model) -> Tensor:
-            return model.to_discrete(model.decode_noise(eps))
-
-        one = {"training": training_step, "evaluation": evaluation, "sampling": sampling}[work]
-        works.append(one)
-        kept.append(kept_bytes(loss, list(model.parameters())) if work == "training" else 0)
-        flops.append(counted_flops(one))
-    times = interleaved(works, repeats, device)
+        works["bfloat16"] = prepare(work, trained_like(options, side, device), batch_size, low_precision=True)
+    flops = [counted_flops(one.call) for one in works.values()]
+    kept = [one.kept_bytes() for one in works.values()]
+    peaks = [peak_bytes(one.call, device) for one in works.values()]
+    times = interleaved([one.call for one in works.values()], repeats, device)
     rows = []
-    for name, own, bytes_kept, count in zip(implementations, times, kept, flops, strict=True):
+    for name, own, bytes_kept, peak, count in zip(works, times, kept, peaks, flops, strict=True):
         middle, least, greatest = ratio(times[0], own)
         rows.append(
             {
@@ -92,6 +51,7 @@ def bench(
                 "fastest_ratio": greatest,
                 "gigaflop": count / 1e9,
                 "kept_megabytes": bytes_kept / 1e6,
+                "peak_megabytes": None if peak is None else peak / 1e6,
             }
         )
     facts = {

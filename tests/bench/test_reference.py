@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from marscf.bench.reference import stepwise
-from marscf.bench.throughput import bench, trained_like, write
+from marscf.bench.work import trained_like
 
 SMALL = {"levels": 2, "steps": 2, "channels": 8, "lstm_channels": 6, "lstm_layers": 2, "dropout": 0.0}
 CASES = [("affine", "mar"), ("affine", "gaussian"), ("mixlogcdf", "mar")]
@@ -30,14 +30,3 @@ def test_reference_agrees_in_float64(coupling, prior):
         results.append((loss.detach(), gradient, image))
     for ours, theirs, tolerance in zip(*results, (1e-9, 1e-7, 1e-6), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
-
-
-@pytest.mark.parametrize("work", ["training", "evaluation", "sampling"])
-def test_bench_writes_what_it_measured(work, tmp_path):
-    rows, facts = bench(work, torch.device("cpu"), SMALL, side=8, batch_size=2, repeats=1)
-    assert all(row["median_seconds"] > 0 and row["gigaflop"] > 0 for row in rows)
-    assert rows[0]["speed_over_reference"] == 1
-    assert all((row["kept_megabytes"] > 0) == (work == "training") for row in rows)
-    write(rows, facts, tmp_path / "bench")
-    assert (tmp_path / "bench.csv").read_text().count("\n") == len(rows) + 1
-    assert (tmp_path / "bench.json").is_file()

@@ -1,0 +1,80 @@
+"""How the cost of the multi-scale flow grows: with the image's side, with the batch, with the test set."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from marscf.bench.measure import interleaved
+from marscf.bench.work import prepare, trained_like
+from marscf.counting import counted
+from marscf.studies.machine import machine
+from marscf.studies.scaling import fit_exponent, levels_at
+
+SIDES, BATCHES = (8, 16, 32, 64), (2, 4, 8, 16)
+COSTS = {"seconds": "median_seconds", "memory": "kept_megabytes"}
+
+
+def growth(
+    device: torch.device,
+    options: dict[str, Any],
+    sides: Sequence[int] = SIDES,
+    batches: Sequence[int] = BATCHES,
+    side: int = 16,
+    batch_size: int = 4,
+    repeats: int = 3,
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Measure training over N and over the batch, sampling over N, evaluation over the number of images.
+
+    `options["levels"]` holds at 32×32 and grows with log2 N, as Lemma A.1 has it. Returns a row a point, and
+    the machine's facts with the fitted exponents, `{work over what: {cost: [exponent, low, high]}}`, and the
+    line on which the sampler's sequential steps lie.
+    """
+    points = [("training", "side", n) for n in sides] + [("training", "batch", n) for n in batches]
+    points += [("sampling", "side", n) for n in sides] + [("evaluation", "images", n) for n in batches]
+    rows = []
+    for kind, over, size in points:
+        n = size if over == "side" else side
+        own = {**options, "levels": levels_at(n, 32, options["levels"])}
+        images = batch_size if over == "side" else size
+        # The test set grows by batches of one size: what is measured is that images cost alike.
+        calls = images // min(batches) if over == "images" else 1
+        one = prepare(kind, trained_like(own, n, device), images // calls)
+
+        def call(one=one, calls=calls) -> None:
+            for _ in range(calls):
+                one.call()
+
+        (times,) = interleaved([call], repeats, device)
+        with counted() as steps:
+            one.call()
+        row = {"work": kind, "over": over, "size": size, "side": n, "batch_size": images // calls}
+        row |= {"levels": own["levels"], "median_seconds": times.median}
+        row |= {"kept_megabytes": one.kept_bytes() / 1e6, "sequential_steps": steps.total}
+        rows.append(row)
+    return rows, {"machine": machine(device), "exponents": exponents(rows), "steps": steps_line(rows)}
+
+
+def exponents(rows: list[dict[str, Any]]) -> dict[str, dict[str, list[float]]]:
+    """Fit `cost ~ size^k` for each work over what it was measured: `[k, low, high]`, a 95 % interval."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for work, over in dict.fromkeys((row["work"], row["over"]) for row in rows):
+        own = [row for row in rows if (row["work"], row["over"]) == (work, over)]
+        sizes = [row["size"] for row in own]
+        for cost, column in COSTS.items():
+            values = [row[column] for row in own]
+            if all(0 < value < math.inf for value in values):
+                fit = fit_exponent(sizes, values)
+                found.setdefault(f"{work} over {over}", {})[cost] = [round(k, 3) for k in fit]
+    return found
+
+
+def steps_line(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Return slope and offset of the sampler's steps over N, and how far the farthest count is from them."""
+    own = [row for row in rows if row["work"] == "sampling"]
+    sides, steps = [row["size"] for row in own], [row["sequential_steps"] for row in own]
+    slope = (steps[-1] - steps[0]) / (sides[-1] - sides[0])
+    offset = steps[0] - slope * sides[0]
+    farthest = max(abs(count - slope * n - offset) for n, count in zip(sides, steps, strict=True))
+    return {"slope": slope, "offset": offset, "farthest": farthest}
