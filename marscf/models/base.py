@@ -19,7 +19,8 @@ class DensityModel(nn.Module):
     """A density of discrete images. Subclasses owe `log_prob` and `sample`.
 
     Constructors take `(shape, grey_levels, *, <options>)`; the keyword-only options with their annotations
-    are the schema of `options:` in `config/systems/`. Batch size and device are never baked in.
+    are the schema of `options:` in `config/systems/`. Batch size and device are never baked in. A model that
+    can recompute activations in the backward pass has an attribute `activation_checkpointing: bool`.
     """
 
     #: What `log_prob` is, in the words of the measurement's protocol.
@@ -61,6 +62,13 @@ class DensityModel(nn.Module):
         importance-weighted bound.
         """
         raise NotImplementedError
+
+    def begin_step(self) -> None:
+        """Do what a training step does once, however its batch is shared out; called before its first loss.
+
+        Randomness that all parts of a batch share is drawn here, from torch's global generator, which the
+        trainer seeds alike in all processes.
+        """
 
     def training_loss(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """Return what training minimises, `(B,)` nats: the negative `log_prob` unless overridden."""

@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from marscf.counting import tick
 from marscf.errors import ConfigError
@@ -30,6 +31,8 @@ class PixelCNN(DensityModel):
     """
 
     likelihood = "exact, no dequantisation"
+    #: Recompute each block's activations in the backward pass; set by the trainer.
+    activation_checkpointing: bool = False
 
     def __init__(
         self,
@@ -66,8 +69,9 @@ class PixelCNN(DensityModel):
     def logits(self, x: Tensor) -> Tensor:
         """Return the logits `(B,C,H,W,grey_levels)` of every sub-pixel given the earlier ones."""
         v = h = self.scaled(x)
+        recompute = self.activation_checkpointing and self.training and torch.is_grad_enabled()
         for block in self.blocks:
-            v, h = block(v, h)
+            v, h = checkpoint(block, v, h, use_reentrant=False) if recompute else block(v, h)
         out = self.head(F.relu(self.hidden(F.relu(h))))
         return out.unflatten(1, (self.shape[0], self.grey_levels)).movedim(2, -1)
 

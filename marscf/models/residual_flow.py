@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from marscf.errors import ConfigError
 from marscf.flows.actnorm import ActNorm
@@ -30,9 +31,10 @@ class ResidualFlow(OneLatentFlow):
     As in the paper's models of 32×32 images nothing is factored out: there is one latent. The paper's closing
     fully connected blocks are left out, since they would tie the weights to one image size.
 
-    The log-determinant's randomness: in training mode probes and series lengths come from torch's global
-    generator; in eval mode from a hash of the image, so that an image's number is the same in every batch and
-    its estimation error is common to all its dequantisation draws (which keeps the importance-weighted bound
+    The log-determinant's randomness never depends on how a batch is shared out. In training mode probes come
+    from a hash of the dequantised image, and one series length a block from `begin_step`. In eval mode both
+    come from a hash of the discrete image, so that an image's number is the same in every batch and its
+    estimation error is common to all its dequantisation draws (which keeps the importance-weighted bound
     honest).
 
     Args:
@@ -49,6 +51,9 @@ class ResidualFlow(OneLatentFlow):
     """
 
     sampling_depends_on_weights = "fixed-point inversion is slower the nearer Lipschitz constants are to 1"
+    #: Estimate each block's log-determinant again in the backward pass, as its network's activations always
+    #: are; set by the trainer.
+    activation_checkpointing: bool = False
 
     def __init__(
         self,
@@ -84,6 +89,7 @@ class ResidualFlow(OneLatentFlow):
                 net = LipschitzNet(features, channels, (height, width), lipschitz, bool(level or block))
                 layers += [ActNorm(features), ResidualBlock(net)]
         self.layers = nn.ModuleList([*layers, ActNorm(features)])
+        self._tails: Tensor | None = None  # of this training step's series, a layer
         self._latent_shape = (features, height, width)
 
     @property
@@ -107,44 +113,61 @@ class ResidualFlow(OneLatentFlow):
             if isinstance(module, LipschitzConv2d):
                 module.follow(iterations)
 
-    def training_loss(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
-        """See `DensityModel.training_loss`; first updates the operator norms."""
-        if self.training:
-            self.follow_norms(NORM_ITERATIONS)
-        return super().training_loss(x, noise)
+    def begin_step(self) -> None:
+        """See `DensityModel.begin_step`: updates the operator norms and draws how long the series are."""
+        self.follow_norms(NORM_ITERATIONS)
+        self._tails = self._draw_tails()
 
     def initialise(self, x: Tensor, noise: Tensor | None = None) -> None:
         """See `DensityModel.initialise`."""
         self.follow_norms(FIRST_NORM_ITERATIONS)
         super().initialise(x, noise)
 
+    def _draw_tails(self) -> Tensor:
+        return torch.empty(len(self.layers)).geometric_(STOP).to(torch.int64)
+
     # ---- the flow
 
-    def _strategy(self, x: Tensor, keys: Tensor | None, index: int) -> Roulette | WholeJacobian:
-        """How to find block `index`'s log-determinant at `x`; `keys (B,)` of the images in eval mode."""
-        if keys is None:
-            tail = torch.empty(1, 1).geometric_(STOP).to(torch.int64)
-            signs = torch.randint(2, (1, *x.shape), device=x.device)
-            return Roulette(2.0 * signs.to(x.dtype) - 1, tail.to(x.device), TRAINING_EXACT_TERMS, STOP)
-        if self.dims <= self.exact_dims:
+    def _strategy(
+        self, x: Tensor, keys: Tensor, index: int, tails: Tensor | None
+    ) -> Roulette | WholeJacobian:
+        """How to find block `index`'s log-determinant at `x`, with `keys (B,)` of the images.
+
+        In training mode `tails` are the series lengths, one a layer.
+        """
+        if tails is None and self.dims <= self.exact_dims:
             return WholeJacobian()
+        probes = 1 if tails is not None else self.probes
         place = index + len(self.layers) * (self.estimate or 0)
-        streams = range(place * self.probes, (place + 1) * self.probes)
+        streams = range(place * probes, (place + 1) * probes)
         drawn = torch.stack([counter_random.bits(keys, stream, self.dims + 1) for stream in streams])
         signs = (drawn[..., 1:] & 1).to(x.dtype).view(len(streams), *x.shape)
+        if tails is not None:
+            return Roulette(2 * signs - 1, tails[index].view(1, 1).to(x.device), TRAINING_EXACT_TERMS, STOP)
         uniform = (drawn[..., 0].double() + 0.5) / 2**32
-        tails = 1 + torch.floor(uniform.log() / math.log(1 - STOP)).long()
-        return Roulette(2 * signs - 1, tails, self.exact_terms, STOP)
+        lengths = 1 + torch.floor(uniform.log() / math.log(1 - STOP)).long()
+        return Roulette(2 * signs - 1, lengths, self.exact_terms, STOP)
 
     def encode_continuous(self, y: Tensor) -> tuple[list[Tensor], Tensor]:
         """See `FlowModel.encode_continuous`; `log_det` is an unbiased estimate (or exact: `exact_dims`)."""
-        keys = None if self.training else counter_random.keys_of(self.to_discrete(y))
+        if self.training:
+            keys = counter_random.keys_of(y.float().view(torch.int32))
+            tails = self._draw_tails() if self._tails is None else self._tails
+        else:
+            keys, tails = counter_random.keys_of(self.to_discrete(y)), None
         z, log_det = y, y.new_zeros(len(y))
+        recompute = self.activation_checkpointing and self.training and torch.is_grad_enabled()
+
+        def block(layer: ResidualBlock, z: Tensor, index: int) -> tuple[Tensor, Tensor]:
+            return layer(z, self._strategy(z, keys, index, tails))
+
         for index, layer in enumerate(self.layers):
-            if isinstance(layer, ResidualBlock):
-                z, change = layer(z, self._strategy(z, keys, index))
-            else:
+            if not isinstance(layer, ResidualBlock):
                 z, change = layer(z)
+            elif recompute:
+                z, change = checkpoint(block, layer, z, index, use_reentrant=False)
+            else:
+                z, change = block(layer, z, index)
             log_det = log_det + change
         return [z], log_det
 

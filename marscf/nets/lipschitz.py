@@ -39,7 +39,6 @@ class LipschitzConv2d(nn.Module):
         # A 1×1 convolution is the same matrix at every pixel: one pixel will do.
         self.register_buffer("vector", torch.randn(1, channels, *(size if kernel > 1 else (1, 1))))
         self._converged = Cached()
-        self._followed: int | None = None  # version of the weights that `vector` was last moved for
 
     def _advance(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """One power iteration: the next unit vector, and the norm that `v` shows."""
@@ -49,17 +48,11 @@ class LipschitzConv2d(nn.Module):
 
     @torch.no_grad()
     def follow(self, iterations: int) -> None:
-        """Move `vector` after the weights by some power iterations, once for each change of the weights.
-
-        So a step gives the same numbers in however many parts its batch is taken.
-        """
-        if self._followed == self.weight._version:
-            return
+        """Move `vector` after the weights by some power iterations."""
         v = self.vector
         for _ in range(iterations):
             v, _ = self._advance(v)
         self.vector.copy_(v / torch.linalg.vector_norm(v))
-        self._followed = self.weight._version
 
     def _leading_vector(self) -> Tensor:
         """The right singular vector of the largest singular value, converged."""
@@ -91,7 +84,6 @@ class LipschitzConv2d(nn.Module):
 
     def _load_from_state_dict(self, state: dict, prefix: str, *args) -> None:
         self._converged.clear()
-        self._followed = None
         stored = state.get(prefix + "vector")
         if stored is not None and stored.shape != self.vector.shape:
             state[prefix + "vector"] = self.vector

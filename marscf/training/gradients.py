@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from marscf.files import seed_from
 from marscf.models.base import DensityModel
+from marscf.nets.precision import at_least_float32
 from marscf.training.distributed import Processes
 
 
@@ -21,15 +22,15 @@ class Loss(nn.Module):
     def forward(self, x: Tensor, noise: Tensor | None) -> Tensor:
         """Return the loss `(B,)` in nats."""
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            return self.model.training_loss(x, noise).float()
+            return at_least_float32(self.model.training_loss(x, noise))
 
 
 class Gradients:
     """Fills the parameters' gradients with those of a batch's mean loss per sub-pixel.
 
     A batch is split into `accumulate` parts (rounded up to a multiple of the processes), which the processes
-    share: as many parts give the same numbers on one process as on several. Each part seeds torch's global
-    generator by (seed, step, part), for dropout.
+    share. Each part seeds torch's global generator by (seed, step, part), for dropout: with it, as many parts
+    give the same numbers on one process as on several; without it, any number does, up to rounding.
     """
 
     def __init__(self, model: DensityModel, config: dict[str, Any], processes: Processes):
@@ -37,6 +38,7 @@ class Gradients:
         loss = Loss(model, training["precision"])
         if training["compile"]:
             loss = torch.compile(loss)
+        self.model = model
         self.loss = processes.parallel(loss)
         self.processes = processes
         self.parts = -(-training["accumulate"] // processes.count) * processes.count
@@ -45,6 +47,8 @@ class Gradients:
 
     def __call__(self, step: int, x: Tensor, noise: Tensor | None) -> Tensor:
         """Return the mean loss in nats per sub-pixel, over all processes, as a tensor on the device."""
+        torch.manual_seed(seed_from(self.seed, "step", step))
+        self.model.begin_step()
         total = torch.zeros((), device=x.device)
         mine = self.processes.share(self.parts)
         xs = x.tensor_split(self.parts)

@@ -150,9 +150,13 @@ class Training:
         """Build the model with seeded weights and set what depends on data (ActNorm) from the first batch."""
         torch.manual_seed(seed_from(self.config["seed_value"], "weights"))
         model = models.build(self.config).to(self.processes.device).train()
-        for module in model.modules():
-            if hasattr(module, "activation_checkpointing"):
-                module.activation_checkpointing = self.settings["activation_checkpointing"]
+        if hasattr(model, "activation_checkpointing"):
+            model.activation_checkpointing = self.settings["activation_checkpointing"]
+        elif self.settings["activation_checkpointing"]:
+            raise ConfigError(
+                f"training.activation_checkpointing: {self.config['model']} cannot; set it to false in "
+                f"config/systems/{self.config['system']}.yaml"
+            )
         model.initialise(self.batches.at(0), self.draw_noise(model, 0))
         return State(model, self.settings["weight_decay"])
 

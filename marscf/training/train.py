@@ -11,7 +11,7 @@ import torch
 
 from marscf import models
 from marscf.data.arrays import open_split
-from marscf.errors import MarscfError
+from marscf.errors import Interrupted, MarscfError
 from marscf.models.base import DensityModel
 from marscf.training.distributed import Processes, joined
 from marscf.training.finish import finish
@@ -27,12 +27,12 @@ def train(folder: Path, config: dict[str, Any], data_digest: str, device: str, s
     """Train a run to its end and return its receipt; see `marscf.training.command.train_run`."""
     with (
         joined(device) as processes,
+        _room(folder),
         locked(folder, processes.first),
         _deterministic(processes),
-        _room(folder),
     ):
         if hasattr(models.model_class(config), "fit"):
-            model, record = _fit(config, processes, stop)
+            model, record = _fit(folder, config, processes, stop)
         else:
             state = Training(folder, config, data_digest, processes).run(stop)
             model, record = state.averaged, state.record
@@ -41,7 +41,9 @@ def train(folder: Path, config: dict[str, Any], data_digest: str, device: str, s
         return finish(folder, config, data_digest, model, record, processes)
 
 
-def _fit(config: dict[str, Any], processes: Processes, stop: Stop) -> tuple[DensityModel, Record]:
+def _fit(
+    folder: Path, config: dict[str, Any], processes: Processes, stop: Stop
+) -> tuple[DensityModel, Record]:
     started, processor = time.monotonic(), time.process_time()
     model = models.build(config)
     images = open_split(config["dataset"], "train")
@@ -49,6 +51,10 @@ def _fit(config: dict[str, Any], processes: Processes, stop: Stop) -> tuple[Dens
     model.to(processes.device)
     seconds = time.monotonic() - started
     bits_per_dim = Validation(open_split(config["dataset"], "val"), config, processes)(model, stop)
+    if bits_per_dim is None:
+        raise Interrupted(
+            f"{folder}: stopped by {stop.reason or 'another process'} before the end; call again to start"
+        )
     return model, Record(
         best_bits_per_dim=bits_per_dim,
         best_step=0,

@@ -7,6 +7,7 @@ import torch
 from baselines import BASELINES, FLOWS, config, images, noise, tiny
 
 from marscf import models
+from marscf.bench.measure import kept_bytes
 from marscf.counting import counted
 from marscf.errors import ConfigError
 
@@ -101,6 +102,27 @@ def test_gradients_reach_every_parameter(name):
 
 
 @every_trained
+def test_activation_checkpointing_changes_nothing_but_memory(name):
+    model = tiny(name, (1, 8, 8)).train()
+    x, u = images(model, 8), noise(model, 8)
+    model.begin_step()
+
+    def gradients(recompute: bool) -> list[torch.Tensor]:
+        model.activation_checkpointing = recompute
+        model.zero_grad()
+        model.training_loss(x, u).mean().backward()
+        return [p.grad.clone() for p in model.parameters()]
+
+    def memory(recompute: bool) -> int:
+        model.activation_checkpointing = recompute
+        return kept_bytes(lambda: model.training_loss(x, u).mean(), list(model.parameters()))
+
+    for plain, recomputed in zip(gradients(False), gradients(True), strict=True):
+        torch.testing.assert_close(recomputed, plain)
+    assert memory(True) < 0.9 * memory(False)
+
+
+@every_trained
 def test_a_few_steps_lower_the_loss(name):
     torch.manual_seed(0)
     model = models.build(config(name, (1, 4, 4), 5)).train()
@@ -109,6 +131,7 @@ def test_a_few_steps_lower_the_loss(name):
     optimiser = torch.optim.Adamax(model.parameters(), lr=2e-2)
     losses = []
     for step in range(25):
+        model.begin_step()
         loss = model.training_loss(x, noise(model, 32, step)).mean()
         optimiser.zero_grad()
         loss.backward()

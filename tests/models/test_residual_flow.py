@@ -26,6 +26,7 @@ def trained() -> ResidualFlow:
     optimiser = torch.optim.Adamax(model.parameters(), lr=0.02)
     for step in range(60):
         optimiser.zero_grad()
+        model.begin_step()
         model.training_loss(x, noise(model, 32, step)).mean().backward()
         optimiser.step()
     return model.eval()
@@ -88,23 +89,20 @@ def test_roulette_after_training_is_within_its_error_of_the_truth(trained):
 
 
 def test_training_and_evaluation_agree_in_the_mean():
-    """Training's randomness comes from torch's global generator."""
     model = tiny("residual-flow", (1, 4, 4), size=0.3)
-    x = images(model, 1).expand(3000, -1, -1, -1)
-    u = noise(model, 1).expand(3000, -1, -1, -1)
-    model.initialise(images(model, 50), noise(model, 50))
+    x, u = images(model, 3000), noise(model, 3000)
+    model.initialise(x[:50], u[:50])
+    errors = []
     with torch.no_grad():
-        exact = model.log_prob(x[:1], u[:1])
-        for parameter in model.parameters():
-            parameter.add_(0)  # a change of the weights, which the norms then follow
+        exact = model.log_prob(x, u)
         model.train().follow_norms(1000)
-        torch.manual_seed(1)
-        loss = torch.cat([-model.training_loss(part, u[:100]) for part in x.split(100)])
-        torch.manual_seed(1)
-        assert torch.equal(-model.training_loss(x[:100], u[:100]), loss[:100])
-    # A batch shares one series length a block, so the batches' means are what is independent.
-    means = loss.view(30, 100).mean(1)
-    assert abs(means.mean() - exact) < 4 * means.std() / 30**0.5
+        for part in torch.arange(3000).split(100):
+            model.begin_step()
+            errors.append((-model.training_loss(x[part], u[part]) - exact[part]).mean())
+    # A step shares one series length a block, so the steps' means are what is independent.
+    means = torch.stack(errors)
+    assert means.std() > 0
+    assert abs(means.mean()) < 4 * means.std() / 30**0.5
 
 
 def test_more_probes_are_nearer():
@@ -133,22 +131,33 @@ def test_weights_serve_every_image_size():
         torch.testing.assert_close(large.decode(large.encode_continuous(y)[0]), y, atol=1e-8, rtol=0)
 
 
-def test_parts_of_a_batch_leave_the_norms_alone():
-    model = tiny("residual-flow").train()
+def test_a_step_draws_the_same_in_however_many_parts_its_batch_is_taken():
+    model = tiny("residual-flow", size=0.3).train()
     x, u = images(model, 4), noise(model, 4)
+    model.initialise(x, u)
+    torch.manual_seed(1)
+    model.begin_step()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    whole = model.training_loss(x, u)
+    torch.manual_seed(2)
+    parts = torch.cat([model.training_loss(x[part], u[part]) for part in (slice(1), slice(1, 4))])
+    torch.testing.assert_close(parts, whole, atol=1e-12, rtol=0)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
-    def vectors() -> list[torch.Tensor]:
-        return [buffer.clone() for name, buffer in model.named_buffers() if name.endswith("vector")]
 
-    model.training_loss(x[:2], u[:2])
-    after_one = vectors()
-    model.training_loss(x[2:], u[2:])
-    assert all(map(torch.equal, vectors(), after_one))
+def test_every_step_draws_anew():
+    model = tiny("residual-flow", size=0.3).train()
+    x, u = images(model, 4), noise(model, 4)
+    model.follow_norms(1000)  # to where they stay
+    losses = set()
+    for _ in range(20):
+        model.begin_step()
+        losses.add(round(model.training_loss(x, u).sum().item(), 6))
+    assert len(losses) > 1  # the series' lengths
+    estimates = torch.stack([model.training_loss(x[:1], noise(model, 1, k)) for k in range(20)])
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(1.1)
-    model.training_loss(x, u)
-    assert not all(map(torch.equal, vectors(), after_one))
+        exact = -torch.stack([model.eval().log_prob(x[:1], noise(model, 1, k)) for k in range(20)])
+    assert (estimates - exact).std() > 1e-6  # the probes, another with each noise
 
 
 def test_an_inverse_that_is_not_found_is_an_error():

@@ -3,12 +3,14 @@
 import os
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 import workers
 from comparing import assert_same
 
 from marscf.errors import ConfigError, Interrupted
+from marscf.training.command import train_run
 from marscf.training.interrupt import Stop, parse_duration
 
 
@@ -36,6 +38,15 @@ def test_handlers_are_put_back():
     with Stop():
         assert signal.getsignal(signal.SIGINT) != before
     assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_time_limit_ends_a_model_without_steps_too(make_run):
+    folder = make_run("histogram", SimpleNamespace(model="histogram.PixelHistogram"))
+    with pytest.raises(Interrupted, match="stopped by the time limit before the end; call again") as raised:
+        train_run(folder, "cpu", Stop(0.0))
+    assert raised.value.exit_code == 75
+    assert not (folder / "receipt.json").exists()
+    assert train_run(folder, "cpu", Stop(600.0))["steps"] == 0
 
 
 def test_stopped_by_signals_and_by_time_and_going_on(processes, make_run, place):

@@ -2,9 +2,11 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -143,6 +145,19 @@ def test_a_full_disk_loses_nothing(processes, make_run, place):
     assert_same(folder, place / "resumed")
 
 
+def test_a_disk_with_no_room_for_the_lock_s_few_bytes(make_run):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    folder = make_run()
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+        with pytest.raises(MarscfError, match="disk full") as raised:
+            train_run(folder, "cpu")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(folder) in str(raised.value)
+    train_run(folder, "cpu")
+
+
 def test_one_process_a_run(make_run):
     from marscf.training.lock import locked
 
@@ -162,6 +177,13 @@ def test_one_process_a_run(make_run):
 def test_bad_values(make_run, changes, words):
     with pytest.raises(ConfigError, match=words):
         train_run(make_run(**changes), "cpu")
+
+
+def test_a_model_that_cannot_recompute_activations_says_so(make_run):
+    unable = SimpleNamespace(model="tiny_model.Unable")
+    train_run(make_run(system=unable), "cpu")
+    with pytest.raises(ConfigError, match=r"training.activation_checkpointing: tiny_model.Unable cannot"):
+        train_run(make_run(system=unable, activation_checkpointing=True), "cpu")
 
 
 @pytest.mark.parametrize(

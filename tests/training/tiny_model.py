@@ -40,3 +40,11 @@ class Tiny(DensityModel):
         logits = self.head(self.dropout(hidden)).unflatten(1, (self.shape[0], self.grey_levels))
         log_p = logits.log_softmax(2).gather(2, x.long()[:, :, None])
         return log_p.flatten(1).sum(1)
+
+
+class Unable(Tiny):
+    """The same, without activation checkpointing."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        del self.activation_checkpointing
