@@ -32,8 +32,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 Compares reports/SCALE/metrics.csv with reports/reference/SCALE/metrics.csv, cell by cell. A cell is worse
 where it is off by more than three standard errors of the difference and an allowance for another training
-seed; where it was measured on another number of images or otherwise; or where it is impossible. Timings
-are not compared. Exit code 1 where a cell is worse or missing."""
+seed, or the spread of the reference's own seeds where that is more; where it was measured on another number
+of images or otherwise; or where it is impossible. Timings are not compared. Exit code 1 where a cell is worse
+or missing."""
 
 
 def run(args: argparse.Namespace) -> int:

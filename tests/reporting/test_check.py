@@ -1,11 +1,15 @@
+import itertools
 import json
 from pathlib import Path
 
+import pandas
 import pytest
 
 from marscf import cli
 from marscf.reporting.collect import collect, read_metrics
-from marscf.reporting.regression import compare, report
+from marscf.reporting.regression import FAILING, compare, report
+
+REFERENCE = Path(__file__).parents[2] / "reports" / "reference" / "quick" / "metrics.csv"
 
 
 @pytest.fixture
@@ -72,6 +76,29 @@ def test_another_seed_is_compared_with_the_reference_s(metrics):
     other.loc[other["system"] != "real", "seed"] = 1
     other["protocol"] = other["protocol"].str.replace("noise seed 0", "noise seed 7")
     assert verdicts(other, metrics) == {}
+
+
+@pytest.mark.parametrize(("seed", "other"), itertools.permutations((0, 1, 2), 2))
+def test_the_reference_s_own_seeds_do_not_fail_each_other(seed, other):
+    reference = read_metrics(REFERENCE)
+    system, columns = reference["system"].eq("marscf-mixlogcdf"), ["metric", "value", "stderr"]
+    measured = reference.copy()
+    theirs = reference[system & reference["seed"].eq(other)][columns].set_index("metric")
+    for index, row in reference[system & reference["seed"].eq(seed)].iterrows():
+        if row["metric"] in theirs.index:
+            measured.loc[index, ["value", "stderr"]] = theirs.loc[row["metric"]]
+    assert not measured.equals(reference)
+    failing = [cell for cell in compare(measured, reference) if cell.verdict in FAILING]
+    assert failing == []
+
+
+def test_a_spread_of_seeds_excuses_no_more_than_itself(metrics):
+    seeds = [change(metrics, value=value) for value in (1.80, 1.90, 2.00)]
+    for seed, frame in enumerate(seeds):
+        frame["seed"] = seed
+    reference = pandas.concat(seeds)
+    assert verdicts(change(metrics, value=2.15), reference).get(GLOW) is None
+    assert verdicts(change(metrics, value=2.30), reference)[GLOW] == "worse"
 
 
 def test_new_weights_of_an_extractor_are_no_other_protocol(metrics):
