@@ -5,7 +5,7 @@ A cell is a number of one run. It may differ from the reference by chance, withi
 `marscf.reporting.metrics`) is what another training seed changes. Where the reference has several seeds of a
 system and they tell more, `K·sqrt(stderr² + stderr² + 2·spread²)`, spread their standard deviation. What
 cannot be chance fails whatever its size: another number of images, another protocol, a bound that no right
-number passes.
+number passes. So does a gain too large to be believed, until `marscf check --accept` says what it comes of.
 """
 
 import math
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas
 
 K = 3.0  # standard errors
-FAILING = ("worse", "missing")
+FAILING = ("worse", "doubtful", "missing")
 SHOWN = (*FAILING, "better", "new")
 
 Row = dict[str, Any]
@@ -30,7 +30,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Cell:
-    """One compared number: its verdict (worse, missing, better, new, same, untracked) and why."""
+    """One compared number: its verdict (worse, doubtful, missing, better, new, same, untracked), and why."""
 
     verdict: str
     name: str  # dataset/system/seed
@@ -121,6 +121,8 @@ def _verdict(new: Row | None, old: Row | None, spread: float) -> tuple[str, str]
     amount = f"by {abs(change):.3g}, chance explains {allowed:.3g}"
     if change > allowed:
         return "worse", amount
+    if -change > max(allowed, metric.leap * abs(old["value"])):
+        return "doubtful", f"{amount}: too good; a mistake, or accept it with a note"
     return ("better", amount) if change < -allowed else ("same", amount)
 
 

@@ -45,8 +45,9 @@ def test_identical_measurements_differ_nowhere(metrics):
     [
         ({"value": 1.93}, None),  # noise of the test images and of the seed
         ({"value": 2.30}, "worse"),  # a learning rate of zero
-        ({"value": 1.50}, "better"),
-        ({"value": -0.70}, "worse"),  # a wrong sign in a log-determinant looks like a gain
+        ({"value": 1.60}, "better"),
+        ({"value": 1.50}, "doubtful"),  # a wrong sign in a log-determinant looks like a gain
+        ({"value": -0.70}, "worse"),  # and like this after more training
         ({"n": 256}, "worse"),  # a dropped test batch, the value the same
         ({"protocol": "lower bound, 1 draw, 360 test images, dims 64"}, "worse"),
     ],
@@ -108,7 +109,7 @@ def test_new_weights_of_an_extractor_are_no_other_protocol(metrics):
 
 
 def test_report_names_the_cells_worst_first(metrics):
-    text = report(compare(change(change(metrics, value=2.3), system="histogram", value=1.0), metrics))
+    text = report(compare(change(change(metrics, value=2.3), system="histogram", value=2.0), metrics))
     assert text.index("| worse") < text.index("| better")
     assert "digits/glow/seed0" in text and "2.300" in text
 
