@@ -97,7 +97,7 @@ def _error(row: Row) -> float:
 
 def _verdict(new: Row | None, old: Row | None, spread: float) -> tuple[str, str]:
     metric = metric_of((new or old)["metric"])
-    if metric.better == "none":
+    if metric.better == "none" or (new is None and metric.by_speed):
         return "untracked", "depends on the machine"
     if new is None:
         return "missing", "was not measured"

@@ -72,6 +72,14 @@ def test_missing_and_new_cells(metrics):
     assert verdicts(metrics, without)[GLOW] == "new"
 
 
+def test_a_slow_machine_that_leaves_a_point_of_the_sweep_out_fails_nothing(metrics):
+    steps = metrics["metric"].eq("sequential_steps[32]") & metrics["system"].eq("glow")
+    assert steps.sum() == 1
+    assert verdicts(metrics[~steps], metrics) == {}
+    more = change(metrics, "sequential_steps[32]", value=99.0)
+    assert verdicts(more, metrics) == {("digits/glow/seed0", "sequential_steps[32]"): "worse"}
+
+
 def test_another_seed_is_compared_with_the_reference_s(metrics):
     other = metrics.copy()
     other.loc[other["system"] != "real", "seed"] = 1
