@@ -2,12 +2,16 @@
 
 A cell is a number of one run. It may differ from the reference by chance, within
 `K·sqrt(stderr² + stderr²) + floor`: the standard errors are of the test images, the floor (see
-`marscf.reporting.metrics`) is what another training seed changes. What cannot be chance fails whatever its
-size: another number of images, another protocol, a bound that no right number passes.
+`marscf.reporting.metrics`) is what another training seed changes. Where the reference has several seeds of a
+system and they tell more, `K·sqrt(stderr² + stderr² + 2·spread²)`, spread their standard deviation. What
+cannot be chance fails whatever its size: another number of images, another protocol, a bound that no right
+number passes. So does a gain too large to be believed, until `marscf check --accept` says what it comes of.
 """
 
 import math
 import re
+import statistics
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,7 +22,7 @@ if TYPE_CHECKING:
     import pandas
 
 K = 3.0  # standard errors
-FAILING = ("worse", "missing")
+FAILING = ("worse", "doubtful", "missing")
 SHOWN = (*FAILING, "better", "new")
 
 Row = dict[str, Any]
@@ -26,7 +30,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Cell:
-    """One compared number: its verdict (worse, missing, better, new, same, untracked) and why."""
+    """One compared number: its verdict (worse, doubtful, missing, better, new, same, untracked), and why."""
 
     verdict: str
     name: str  # dataset/system/seed
@@ -41,16 +45,32 @@ def compare(metrics: "pandas.DataFrame", reference: "pandas.DataFrame") -> list[
 
     A run is compared with the reference's run of its seed, or where there is none with that of another seed.
     """
-    cells = [_cell(new, old) for new, old in _pairs(metrics.to_dict("records"), reference.to_dict("records"))]
+    rows = reference.to_dict("records")
+    spreads = _spreads(rows)
+    cells = [
+        _cell(new, old, spreads.get(_key(new or old), 0.0))
+        for new, old in _pairs(metrics.to_dict("records"), rows)
+    ]
     return sorted(cells, key=lambda cell: SHOWN.index(cell.verdict) if cell.verdict in SHOWN else len(SHOWN))
+
+
+def _key(row: Row) -> tuple[str, ...]:
+    return row["dataset"], row["system"], row["metric"]
+
+
+def _spreads(rows: list[Row]) -> dict[tuple[str, ...], float]:
+    """The standard deviation over seeds of each number that was measured with several."""
+    values = defaultdict(list)
+    for row in rows:
+        values[_key(row)].append(row["value"])
+    return {key: statistics.stdev(found) for key, found in values.items() if len(found) > 1}
 
 
 def _pairs(new: list[Row], old: list[Row]) -> Iterator[tuple[Row | None, Row | None]]:
     groups: dict[tuple[str, ...], tuple[dict[int, Row], dict[int, Row]]] = {}
     for side, rows in enumerate((new, old)):
         for row in rows:
-            key = (row["dataset"], row["system"], row["metric"])
-            groups.setdefault(key, ({}, {}))[side][row["seed"]] = row
+            groups.setdefault(_key(row), ({}, {}))[side][row["seed"]] = row
     for ours, theirs in groups.values():
         for seed in sorted(ours.keys() & theirs.keys()):
             yield ours.pop(seed), theirs.pop(seed)
@@ -60,9 +80,9 @@ def _pairs(new: list[Row], old: list[Row]) -> Iterator[tuple[Row | None, Row | N
         yield from ((None, row) for row in theirs.values())
 
 
-def _cell(new: Row | None, old: Row | None) -> Cell:
+def _cell(new: Row | None, old: Row | None, spread: float) -> Cell:
     row = new or old
-    verdict, why = _verdict(new, old)
+    verdict, why = _verdict(new, old, spread)
     name = f"{row['dataset']}/{row['system']}/seed{row['seed']}"
     return Cell(verdict, name, row["metric"], _text(old), _text(new), why)
 
@@ -75,9 +95,9 @@ def _error(row: Row) -> float:
     return row["stderr"] if row["stderr"] == row["stderr"] else 0.0
 
 
-def _verdict(new: Row | None, old: Row | None) -> tuple[str, str]:
+def _verdict(new: Row | None, old: Row | None, spread: float) -> tuple[str, str]:
     metric = metric_of((new or old)["metric"])
-    if metric.better == "none":
+    if metric.better == "none" or (new is None and metric.by_speed):
         return "untracked", "depends on the machine"
     if new is None:
         return "missing", "was not measured"
@@ -94,10 +114,15 @@ def _verdict(new: Row | None, old: Row | None) -> tuple[str, str]:
         return ("same", "") if change == 0 else ("worse", "must be equal")
     if metric.better == "higher":
         change = -change
-    allowed = K * math.hypot(_error(new), _error(old)) + metric.floor(old["value"])
+    errors = _error(new), _error(old)
+    allowed = max(
+        K * math.hypot(*errors) + metric.floor(old["value"]), K * math.hypot(*errors, math.sqrt(2) * spread)
+    )
     amount = f"by {abs(change):.3g}, chance explains {allowed:.3g}"
     if change > allowed:
         return "worse", amount
+    if -change > max(allowed, metric.leap * abs(old["value"])):
+        return "doubtful", f"{amount}: too good; a mistake, or accept it with a note"
     return ("better", amount) if change < -allowed else ("same", amount)
 
 

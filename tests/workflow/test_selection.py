@@ -44,3 +44,12 @@ def test_a_mistake_ends_in_one_line(checkout, settings, words):
     assert len(lines) == 1 and all(word in lines[0] for word in words)
     assert result.stderr.splitlines()[-1] == lines[0]
     assert "Traceback" not in result.stderr
+
+
+def test_check_asks_for_the_measurements_not_only_for_the_table_that_git_has(fresh_checkout):
+    (
+        fresh_checkout.root / "reports" / "quick" / "metrics.csv"
+    ).touch()  # newer than everything, as after git clone
+    planned = fresh_checkout.planned("check", "--config", "systems=glow,histogram")
+    assert "data/runs/quick/digits/glow/seed0/receipt.json" in planned
+    assert "reports/quick/metrics.csv" in planned
