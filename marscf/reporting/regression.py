@@ -127,7 +127,7 @@ def _verdict(new: Row | None, old: Row | None, spread: float) -> tuple[str, str]
 
 
 def _otherwise(new: str, old: str) -> str:
-    """The first part in which two protocols differ; hashes and seeds may."""
+    """The parts in which two protocols differ; hashes, seeds and an extractor's accuracy may."""
     parts = [[_plain(part) for part in text.split(", ")] for text in (new, old)]
     if parts[0] == parts[1]:
         return ""
@@ -138,7 +138,7 @@ def _otherwise(new: str, old: str) -> str:
 
 def _plain(text: str) -> str:
     text = re.sub(r"\b(?=[0-9a-f]*[0-9])[0-9a-f]{6,}\b", "#", text)
-    return re.sub(r"\bseed \d+", "seed", text)
+    return re.sub(r"\b(seed|accuracy) [\d.]+", r"\1", text)
 
 
 def report(cells: list[Cell]) -> str:

@@ -60,6 +60,11 @@ class Checkout:
         """Run Snakemake on both cores."""
         return self.call("snakemake", "--cores", "2", *arguments, check=check)
 
+    def change(self, file: str, keys: dict) -> None:
+        """Set nested keys of a YAML file."""
+        path = self.root / file
+        path.write_text(yaml.safe_dump(merged(load(path), keys)))
+
     def planned(self, *arguments: str) -> set[str]:
         """The outputs of the jobs that a dry run would start, `{}` where it says there is nothing to do."""
         text = self.snakemake("--dry-run", *arguments)
@@ -106,6 +111,13 @@ def make_tiny(config: Path) -> None:
         system.pop("training", None)
         system.get("scales", {}).get("quick", {}).pop("training", None)
         path.write_text(yaml.safe_dump(system))
+
+
+def merged(value: dict, keys: dict) -> dict:
+    """`value` with the nested keys of `keys`."""
+    if not isinstance(keys, dict):
+        return keys
+    return {**value, **{key: merged(value.get(key, {}), part) for key, part in keys.items()}}
 
 
 def load(path: Path) -> dict:

@@ -4,7 +4,6 @@ import json
 import re
 
 import pytest
-import yaml
 
 FIGURES = [
     *("fig07_sampling_speed", "fig08_mnist_samples", "fig09_cifar10_samples", "fig10_imagenet32_samples"),
@@ -79,7 +78,7 @@ def test_a_deleted_figure_is_remade_alone(reproduced):
 def test_a_change_runs_only_what_depends_on_it(reproduced, file, change, retrained, kept):
     path = reproduced.root / "config" / file
     original = path.read_text()
-    path.write_text(yaml.safe_dump(merged(yaml.safe_load(original), change)))
+    reproduced.change(f"config/{file}", change)
     try:
         planned = reproduced.planned()
     finally:
@@ -97,10 +96,8 @@ def test_a_changed_learning_rate_retrains_that_system_alone(reproduced):
     path = reproduced.root / "config" / "systems" / "glow.yaml"
     original = path.read_text()
     receipts = {system: receipt(reproduced, system) for system in systems(reproduced)}
-    path.write_text(
-        yaml.safe_dump(
-            merged(yaml.safe_load(original), {"scales": {"quick": {"training": {"learning_rate": 1e-4}}}})
-        )
+    reproduced.change(
+        "config/systems/glow.yaml", {"scales": {"quick": {"training": {"learning_rate": 1e-4}}}}
     )
     try:
         reproduced.snakemake("models")
@@ -124,10 +121,3 @@ def test_a_finished_training_that_is_asked_for_again_is_not_done_again(reproduce
 def receipt(checkout, system):
     path = checkout.root / "data" / "runs" / "quick" / "digits" / system / "seed0" / "receipt.json"
     return json.loads(path.read_text())
-
-
-def merged(value, change):
-    """`value` with the nested keys of `change`."""
-    if not isinstance(change, dict):
-        return change
-    return {**value, **{key: merged(value.get(key, {}), part) for key, part in change.items()}}

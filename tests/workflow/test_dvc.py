@@ -1,5 +1,6 @@
 """DVC around the workflow: a clone that pulled runs nothing again; experiments set any key of the config."""
 
+import base64
 import json
 import shutil
 
@@ -9,20 +10,30 @@ pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
-def published(reproduced, tmp_path_factory):
-    """A git repository with the tiny report committed and its data pushed to a DVC remote."""
-    origin = type(reproduced)(tmp_path_factory.mktemp("origin") / "repository")
-    shutil.copytree(reproduced.root, origin.root, symlinks=True, ignore=shutil.ignore_patterns(".venv"))
-    shutil.rmtree(origin.root / "reports" / "reference", ignore_errors=True)
+def published(new_checkout, tmp_path_factory):
+    """A git repository with a small tiny report committed and its data pushed to a DVC remote."""
+    origin = new_checkout(tmp_path_factory.mktemp("origin"))
+    shutil.rmtree(origin.root / "reports")  # of the real scale
+    origin.change("config/config.yaml", {"systems": "glow,histogram"})
+    origin.snakemake()
     git(origin, "init", "--quiet", "--initial-branch=main")
-    git(origin, "config", "user.name", "A Tester")
-    git(origin, "config", "user.email", "tester@example.org")
+    sign(origin)
     origin.call("dvc", "remote", "add", "--default", "store", str(tmp_path_factory.mktemp("store")))
-    origin.call("dvc", "commit", "--force")
-    git(origin, "add", "--all")
-    git(origin, "commit", "--quiet", "--message=the tiny report")
-    origin.call("dvc", "push")
+    version(origin, "the tiny report")
     return origin
+
+
+def version(checkout, message):
+    """Commit everything to DVC and git, and push the data."""
+    checkout.call("dvc", "commit", "--force")
+    git(checkout, "add", "--all")
+    git(checkout, "commit", "--quiet", f"--message={message}")
+    checkout.call("dvc", "push")
+
+
+def sign(checkout):
+    git(checkout, "config", "user.name", "A Tester")
+    git(checkout, "config", "user.email", "tester@example.org")
 
 
 def git(checkout, *arguments):
@@ -32,11 +43,13 @@ def git(checkout, *arguments):
 @pytest.fixture
 def clone(published, tmp_path):
     """A clone elsewhere, with `dvc pull` done."""
-    path = tmp_path / "clone"
+    return cloned(published, tmp_path / "clone")
+
+
+def cloned(published, path):
     git(published, "clone", "--quiet", str(published.root), str(path))
     clone = type(published)(path)
-    git(clone, "config", "user.name", "A Tester")
-    git(clone, "config", "user.email", "tester@example.org")
+    sign(clone)
     clone.call("dvc", "pull")
     return clone
 
@@ -56,9 +69,39 @@ def test_a_clone_that_pulled_trains_nothing_and_remakes_the_figures(clone):
     assert "up to date" in clone.call("dvc", "status").stdout
 
 
+def test_figures_of_before_are_drawn_again_after_a_pull(published, clone, tmp_path):
+    clone.snakemake()
+    other = cloned(published, tmp_path / "other")
+    other.change("config/scales/quick.yaml", {"evaluation": {"draws": 2}})
+    other.snakemake()
+    version(other, "another number")
+    git(clone, "pull", "--quiet", str(other.root), "main")
+    clone.call("dvc", "pull")
+    planned = clone.planned()
+    assert {"reports/quick/tables/table_likelihood.csv", "reports/quick/index.html"} <= planned
+    assert not any(name.startswith("data/") for name in planned)
+
+
+def test_what_snakemake_knows_of_a_file_is_versioned_where_the_file_is(published):
+    folders = [f"reports/{scale}/" for scale in ("quick", "laptop", "gpu-hour", "mine")]
+    kept = ["metrics.csv", "metrics.json", "sampling_speed.csv"]
+    left = [
+        "figures/fig07_sampling_speed.png",
+        "tables/table_sampling_speed.csv",
+        "index.html",
+        "summary.txt",
+    ]
+
+    def names(files):
+        paths = [folder + file for folder in folders for file in files]
+        return [f".snakemake/metadata/{base64.urlsafe_b64encode(path.encode()).decode()}" for path in paths]
+
+    found = published.call("dvc", "check-ignore", *names(kept), *names(left)).stdout.split()
+    assert found == names(left)
+
+
 def test_one_changed_key_runs_only_what_depends_on_it(clone):
-    path = clone.root / "config" / "scales" / "quick.yaml"
-    path.write_text(path.read_text().replace("draws: 1", "draws: 2"))
+    clone.change("config/scales/quick.yaml", {"evaluation": {"draws": 2}})
     planned = {name for name in clone.planned() if name.startswith("data/")}
     assert planned and {name.rsplit("/", 1)[1] for name in planned} == {"likelihood.json"}
 
