@@ -2,14 +2,16 @@
 
 import io
 import os
+import random
 import resource
 import signal
 import sys
 from pathlib import Path
 
 import tensorboard  # noqa: F401  what torch imports late, before the fork
+import torch
 import torch._dynamo
-import torch.utils.tensorboard  # noqa: F401
+import torch.utils.tensorboard
 
 import marscf.training.train  # noqa: F401
 from marscf import files
@@ -26,14 +28,25 @@ def nothing():
 
 
 def train(
-    folder, where, device="cpu", environment=None, log=os.devnull, kill_at=None, limit=None, seconds=None
+    folder,
+    where,
+    device="cpu",
+    environment=None,
+    log=os.devnull,
+    kill_at=None,
+    limit=None,
+    seconds=None,
+    double=False,
 ):
     """Train a run in the working directory `where`; exit with the error's code, its words in `log`.
 
-    `kill_at=(moment, n)` ends the process by SIGKILL at the n-th saving of a state: when it is half
-    "written", just before it is "renamed", or once it is "saved" and older ones are not deleted yet.
-    `limit` is the largest file that may be written, in bytes; `seconds` the time limit.
+    `kill_at=(moment, n)` ends the process by SIGKILL at the n-th saving of a state: when a part of it
+    is "written", just before it is "renamed", or once it is "saved" and older ones are not deleted yet.
+    `limit` is the largest file that may be written, in bytes; `seconds` the time limit; `double` has all
+    computed in float64.
     """
+    if double:
+        torch.set_default_dtype(torch.float64)
     os.chdir(where)
     os.environ.update(environment or {})
     with Path(log).open("w", buffering=1) as sys.stderr:
@@ -60,7 +73,7 @@ def _arm(moment, n):
             nonlocal saved
             saved += len(content) > 32  # the checksum is written by itself
             if moment == "written" and saved == n:
-                super().write(content[: len(content) // 2])
+                super().write(content[: random.randrange(len(content))])
                 _die()
             return super().write(content)
 
