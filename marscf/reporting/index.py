@@ -14,7 +14,7 @@ from marscf.errors import MarscfError
 from marscf.files import read_json, replacing
 from marscf.reporting import sources, tables
 from marscf.reporting.collect import device, read_metrics, reports
-from marscf.reporting.findings import findings, headlines
+from marscf.reporting.findings import findings, headlines, plain
 from marscf.reporting.interpolation import sensitivity_table
 from marscf.reporting.metrics import pretty, title
 from marscf.reporting.speed import SWEEP, growth_table, speed_table
@@ -60,6 +60,7 @@ def write_index(scale: str) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["inline"] = _inline
     page = environment.get_template("page.html").render(
         **{"scale": the_scale, "version": __version__, "headlines": lines, "findings": found, "runs": runs},
         machines=sorted({run["machine"] for run in runs}),
@@ -70,7 +71,7 @@ def write_index(scale: str) -> Path:
         sweep=_sweep(scale),
         **{name: (here / f"page.{name}").read_text() for name in ("css", "js")},
     )
-    for name, text in (("index.html", page), ("summary.txt", "\n".join(lines) + "\n")):
+    for name, text in (("index.html", page), ("summary.txt", plain("\n".join(lines) + "\n"))):
         with replacing(folder / name) as temporary:
             temporary.write_text(text)
     return folder / "index.html"
@@ -197,8 +198,8 @@ def _prose(notebook: Path) -> dict[str, str]:
 
 
 def _inline(text: str) -> str:
-    """Markdown's `code`, **bold** and *italic*, everything else escaped."""
-    text = html.escape(text)
+    """Markdown's `code`, **bold**, *italic* and [links](#within-the-page), everything else escaped."""
+    text = re.sub(r"\[([^][]*)\]\((#[^)]*)\)", r'<a href="\2">\1</a>', html.escape(text))
     for pattern, tag in ((r"`([^`]+)`", "code"), (r"\*\*([^*]+)\*\*", "b"), (r"\*([^*]+)\*", "i")):
         text = re.sub(pattern, rf"<{tag}>\1</{tag}>", text)
     return text

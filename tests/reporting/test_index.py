@@ -5,12 +5,13 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas
 import pytest
 
 from marscf.errors import MarscfError
 from marscf.reporting import speed, style, tables
 from marscf.reporting.collect import collect, read_metrics
-from marscf.reporting.findings import findings, headlines
+from marscf.reporting.findings import findings, headlines, plain
 from marscf.reporting.index import SECTIONS, write_index
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "workflow" / "notebooks").glob("*.ipynb"))
@@ -61,8 +62,11 @@ def test_numbers_link_to_run_config_receipt_and_command(page):
 
 def test_summary_is_three_lines_and_on_the_page(page):
     lines = Path("reports/quick/summary.txt").read_text().splitlines()
-    assert len(lines) == 3 and lines[0] in page
+    assert len(lines) == 3 and not any("](#" in line for line in lines)
+    assert lines[1] in page
     assert "mAR-SCF (affine) on Digits 8×8: 1.800 ± 0.010 bits/dim on 360 test images" in lines[0]
+    number = '<a href="#run-digits-marscf-affine-seed0">1.800 ± 0.010 bits/dim</a>'
+    assert number in page.split("headlines")[-1].split("</ul>")[0]
 
 
 def test_figure_has_its_notebook_s_text(page):
@@ -97,6 +101,21 @@ def test_findings_follow_the_numbers(workdir):
     found = findings(metrics, "quick")
     assert {f.claim: f.verdict for f in found}[least] == "fails"
     assert "do not hold here 1," in headlines(metrics, "quick", found)[1]
+
+
+def test_headline_and_findings_take_the_mean_over_seeds_and_not_the_best(workdir):
+    metrics = read_metrics(collect("quick", workdir))
+    chosen = metrics["metric"].eq("bits_per_dim") & metrics["system"].eq("marscf-affine")
+    worse = [metrics[chosen].assign(seed=seed, value=value) for seed, value in ((1, 2.0), (2, 2.2))]
+    metrics = pandas.concat([metrics, *worse])
+    found = findings(metrics, "quick")
+    first = headlines(metrics, "quick", found)[0]
+    assert "mAR-SCF (affine) on Digits 8×8: 2.00 ± 0.20 bits/dim (mean ± standard deviation" in plain(first)
+    assert all(f"[{seed}](#run-digits-marscf-affine-seed{seed})" in first for seed in (0, 1, 2))
+    prior = next(finding for finding in found if finding.claim.startswith("A mAR prior"))
+    # its best seed, 1.80, is ten standard errors better than Glow's 1.90; the mean of its seeds is not
+    assert prior.verdict == "open"
+    assert "2.00 ± 0.12 (mean ± standard error of seeds 0, 1, 2) against" in plain(prior.evidence)
 
 
 def test_notebooks_are_tidy_and_take_their_parameters():
