@@ -22,6 +22,14 @@ td.number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 :root{color-scheme:light dark}"""
 
 
+#: The rows that every number lies between, and what they say.
+SANITY = {
+    REAL: "real against real images: as good as it gets here",
+    "histogram": "each pixel drawn by itself: what every model should beat",
+}
+FIDELITY = ("fid", "kid", "inception_score", "precision", "recall")
+
+
 @dataclass(frozen=True)
 class Cell:
     """What is printed; `value` is what the CSV holds; `run` links to the run; `note` is the protocol."""
@@ -100,7 +108,8 @@ def _status(row: Any) -> list[Cell]:
     """The cells published, source, status of a measured row."""
     entries = published.candidates(row)
     if not entries:
-        return [Cell("–", ""), Cell("–", ""), Cell("nothing published", kind="incomparable")]
+        words = SANITY.get(row["system"], "nothing published")
+        return [Cell("–", ""), Cell("–", ""), Cell(words, kind="incomparable")]
     best = published.comparable(row) or entries[0]
     state = published.status(row, best)
     if state.kind == "incomparable":  # then its number does not stand in the column
@@ -140,9 +149,7 @@ def _run_table(
         row = by_metric[main]
         cells = _names(row) + ([Cell(str(row["seed"]), row["seed"])] if seeds else [])
         cells += [_number(by_metric[name]) if name in by_metric else Cell("–", "") for name in shown]
-        real = row["system"] == REAL
-        floor = [Cell("–", ""), Cell("–", ""), Cell("the least that is possible here", kind="incomparable")]
-        table.rows.append(cells + (floor if real else _status(by_metric[status_of])))
+        table.rows.append(cells + _status(by_metric[status_of]))
     table.rows += _spreads(metrics, main, shown) if seeds else []
     return table
 
@@ -173,10 +180,13 @@ def likelihood(metrics: "pandas.DataFrame") -> Table:
 
 
 def fidelity(metrics: "pandas.DataFrame") -> Table:
-    """FID, KID and Inception score of every run, and of real images against real images."""
+    """FID, KID, Inception score, precision, recall of every run, and of real images against real images."""
     present = list(dict.fromkeys(metrics["metric"]))
-    names = [n for kind in ("fid", "kid", "inception_score") for n in present if n.partition("[")[0] == kind]
-    caption = "Samples against real images: FID and KID (lower is better), inception score (higher is better)"
+    names = [name for kind in FIDELITY for name in present if name.partition("[")[0] == kind]
+    caption = (
+        "Samples against real images: FID and KID (lower is better); inception score, precision (samples "
+        "among the real images) and recall (real images among the samples) (higher is better)"
+    )
     if not names:
         return Table(caption, ["dataset", "system"])
     return _run_table(metrics, caption, names[0], names[1:], names[0])
