@@ -16,7 +16,7 @@ from marscf.config import load_config
 from marscf.errors import MarscfError
 from marscf.reporting import sources
 from marscf.reporting.collect import REAL
-from marscf.reporting.interpolation import read_scores
+from marscf.reporting.interpolation import DENSITIES, gains, read_scores
 from marscf.reporting.metrics import metric_of, pretty, title
 from marscf.reporting.speed import SWEEP, read_sweep
 from marscf.reporting.tables import anchor
@@ -200,20 +200,32 @@ def _faster(claim: str, sweep: "pandas.DataFrame") -> Finding:
 
 
 def _of_paths(scale: str) -> Iterator[Finding]:
-    """Whether the paper's interpolation has the better Inception score halfway, a study at a time."""
-    claim = "Halfway between two images the paper's path has a better Inception score than the straight line."
+    """What the paper's interpolation does to densities and to the Inception score halfway, by study."""
+    better = (
+        "Halfway between two images the paper's path has a better Inception score than the straight line."
+    )
+    denser = "All of the way the paper's path is denser, in log p(z), than the straight line (our own check)."
     config = load_config()
     for study in config.scale(scale).studies.interpolation:
         run = Run(scale, study.dataset, study.system, config.seeds(scale, study.system)[0])
         try:
-            scores = read_scores(str(run.path))
+            scores, points = read_scores(str(run.path)), gains(str(run.path))
         except MarscfError:
             continue
         halfway = scores[(scores["t"] - 0.5).abs() == (scores["t"] - 0.5).abs().min()]
         rows = {row["method"]: row for row in halfway.to_dict("records")}
         if {"ours", "linear"} <= rows.keys():
             ours, linear = ({**vars(run), **rows[method]} for method in ("ours", "linear"))
-            yield _better(claim, ours, linear, ("moved", "straight"))
+            yield _better(better, ours, linear, ("moved", "straight"))
+        higher = points.loc[points["method"] != "linear", list(DENSITIES)] > 0
+        counts = {name: f"at {higher[name].sum()} of {len(higher)} interior points" for name in DENSITIES}
+        optimised, image = counts
+        evidence = (
+            f"{sources.system_title(run.system)} on {sources.dataset_title(run.dataset)}, over all λ1: "
+            f"{optimised}, which is optimised, is higher [{counts[optimised]}](#{anchor(vars(run))}); "
+            f"{image} of the image, which is not, {counts[image]}"
+        )
+        yield Finding(denser, "holds" if higher[optimised].all() else "fails", evidence)
 
 
 def headlines(metrics: "pandas.DataFrame", scale: str, found: list[Finding]) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from marscf.config import load_config
+from marscf.data.arrays import open_split
 from marscf.errors import MarscfError
 from marscf.files import read_json
 from marscf.reporting.collect import REAL
@@ -44,6 +45,11 @@ def samples(run: str | Path) -> np.ndarray:
     if not path.is_file():
         raise MarscfError(f"no {path}; draw them with: marscf sample {run} -n 64 --out {path}")
     return stretched(np.load(path, allow_pickle=False), run)
+
+
+def real(run: str | Path, count: int) -> np.ndarray:
+    """The first validation images of a run's dataset, `uint8 (n,C,H,W)`, grey levels stretched to 0 … 255."""
+    return stretched(open_split(Run.from_path(run).dataset, "val")[:count], run)
 
 
 def stretched(images: np.ndarray, run: str | Path) -> np.ndarray:

@@ -110,10 +110,15 @@ def make_interpolation(root, run, pairs=3, points=5):
 
 def make_workdir(root):
     """Fill a folder; return its runs' paths."""
+    from marscf.config import load_config
+    from marscf.data.prepare import prepare
+    from marscf.runs import DATASETS
+
     shutil.copytree(REPOSITORY / "config", root / "config")
     before = os.getcwd()
     os.chdir(root)
     try:
+        prepare(load_config().dataset("digits"), DATASETS, offline=True)
         runs = [make_run(root, system, bits) for system, bits in SYSTEMS.items()]
     finally:
         os.chdir(before)
