@@ -18,6 +18,7 @@ from marscf.reporting.findings import findings, headlines, plain
 from marscf.reporting.interpolation import sensitivity_table
 from marscf.reporting.metrics import pretty, title
 from marscf.reporting.speed import SWEEP, growth_table, speed_table
+from marscf.reporting.training_curves import equal_time
 from marscf.runs import RECEIPT, Run, config_hash, run_config
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ SECTIONS = [
     ("Sampling speed", ["fig07_sampling_speed", "table_sampling_speed", "table_sampling_growth"]),
     ("Interpolation", ["fig11_interpolation", "fig12_interpolation_scores", "table_interpolation"]),
     ("Why channels need each other", ["latent_correlation"]),
-    ("Training", ["training_curves"]),
+    ("Training", ["training_curves", "table_equal_time"]),
     ("Published numbers", ["table_published"]),
 ]
 
@@ -169,6 +170,7 @@ def _item(scale: str, name: str, metrics: "pandas.DataFrame") -> dict[str, Any] 
         makers = {
             "table_likelihood": lambda: tables.likelihood(metrics),
             "table_fidelity": lambda: tables.fidelity(metrics),
+            "table_equal_time": lambda: equal_time([str(run.path) for run in _runs(metrics)]),
             "table_interpolation": lambda: sensitivity_table(_interpolated(scale, metrics)),
             "table_sampling_speed": lambda: speed_table(scale),
             "table_sampling_growth": lambda: growth_table(scale),

@@ -79,6 +79,28 @@ def test_frames_are_around_the_real_ends_and_they_alone(workdir):
         np.testing.assert_array_equal(sheet[:8, start : start + 8, 0], pair[0, 1, 0])
 
 
+def test_curves_over_minutes_end_at_the_minutes_of_training(workdir):
+    left, right = training_curves.curves(workdir).axes
+    glow = next(line for line in left.lines if line.get_marker() == style.markers(["glow"])["glow"])
+    assert list(glow.get_xdata()) == [64 * step for step in range(100, 601, 100)]
+    glow = next(line for line in right.lines if line.get_marker() == style.markers(["glow"])["glow"])
+    np.testing.assert_allclose(glow.get_xdata(), np.arange(1, 7) / 6)  # 60 s of processor time, not 61.5
+
+
+def test_equal_times_are_those_of_the_shortest_run(workdir):
+    path = Path(workdir[0]) / "receipt.json"
+    path.write_text(path.read_text().replace('"cpu_seconds": 60.0', '"cpu_seconds": 120.0'))
+    table = training_curves.equal_time(workdir)
+    rows = {row[1].value: dict(zip(table.columns, row, strict=True)) for row in table.rows}
+    assert set(rows) == {"glow", "marscf-affine"}  # the histogram is not trained
+    glow, ours = rows["glow"], rows["marscf-affine"]
+    assert (glow["T (minutes)"].value, glow["minutes"].value, ours["minutes"].value) == (1, 2, 1)
+    assert glow["T"].value == pytest.approx(1.90 + 35 / 300)  # half of its 600 steps
+    assert glow["½ T"].value == pytest.approx(1.90 + 35 / 100)  # of step 150 the last validation before
+    assert glow["¼ T"].text == "–"
+    assert ours["T"].value == ours["its end"].value == pytest.approx(1.80 + 35 / 600)
+
+
 def test_growth_of_the_sweep_is_found(workdir):
     sweep = speed.read_sweep("quick")
     ours, theirs = (speed.growth(sweep[sweep["system"] == name]) for name in ("marscf-affine", "pixelcnn"))

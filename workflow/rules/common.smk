@@ -181,8 +181,9 @@ def products():
     found = {
         "table_likelihood": ([metrics], list(RUNS)),
         "table_published": ([metrics], list(RUNS)),
-        "training_curves": ([f"{run}/receipt.json" for run in RUNS], list(RUNS)),
     }
+    for name in ("training_curves", "table_equal_time"):
+        found[name] = ([f"{run}/receipt.json" for run in RUNS], list(RUNS))
     if FIDELITY.extractor != "none":
         found["table_fidelity"] = ([metrics], list(RUNS))
     if speed := timings():
