@@ -1,7 +1,6 @@
 """What figures and pages read of a run: names as printed, images, numbers."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -26,6 +25,11 @@ def dataset_title(name: str) -> str:
     """A dataset's name as printed."""
     known = load_config().datasets
     return known[name].title if name in known else name
+
+
+def run_title(run: Run) -> str:
+    """A run's name as printed."""
+    return f"{system_title(run.system)}, {dataset_title(run.dataset)}, seed {run.seed}"
 
 
 def measured(run: str | Path, file: str, metric: str) -> str | None:
@@ -56,8 +60,3 @@ def stretched(images: np.ndarray, run: str | Path) -> np.ndarray:
     """Images of a run's dataset with its grey levels stretched to 0 … 255, `uint8`."""
     levels = run_config(run)["data"]["grey_levels"]
     return np.round(images.astype(np.float32) * (255 / (levels - 1))).clip(0, 255).astype(np.uint8)
-
-
-def names(run: str | Path) -> dict[str, Any]:
-    """A run's scale, dataset, system and seed."""
-    return vars(Run.from_path(run))

@@ -100,8 +100,7 @@ def _number(row: Any) -> Cell:
     """A measured value; the standard error may be NaN where it has none."""
     error = row["stderr"] if row["stderr"] == row["stderr"] else None
     note = f"{row['protocol']}; n = {row['n']:,}"
-    run = None if row["system"] == REAL else anchor(row)
-    return Cell(pretty(row["metric"], row["value"], error), row["value"], run, note, "number")
+    return Cell(pretty(row["metric"], row["value"], error), row["value"], anchor(row), note, "number")
 
 
 def _status(row: Any) -> list[Cell]:

@@ -9,7 +9,7 @@ import pandas
 import pytest
 
 from marscf.errors import MarscfError
-from marscf.reporting import speed, style, tables
+from marscf.reporting import samples, speed, style, tables
 from marscf.reporting.collect import collect, read_metrics
 from marscf.reporting.findings import findings, headlines, plain
 from marscf.reporting.index import SECTIONS, write_index
@@ -58,6 +58,31 @@ def test_numbers_link_to_run_config_receipt_and_command(page):
     run = page.split('id="run-digits-marscf-affine-seed0"')[1].split("</article>")[0]
     assert "marscf train data/runs/quick/digits/marscf-affine/seed0" in run
     assert "lstm_channels" in run and "weights_sha256" in run and "8 draws" in run
+
+
+def test_figures_link_to_their_runs_and_say_the_command_that_draws_them(workdir):
+    collect("quick", workdir)
+    for name, drawn, runs in (
+        ("fig08_mnist_samples", samples.sample_grids(workdir[:2]), workdir[:2]),
+        ("fig07_sampling_speed", speed.sampling_speed("quick"), []),
+    ):
+        style.save(drawn, f"reports/quick/figures/{name}")
+        notebook = json.loads(next(path for path in NOTEBOOKS if path.stem == name).read_text())
+        notebook["metadata"]["papermill"] = {"parameters": {"runs": " ".join(runs)}}  # as papermill leaves it
+        Path("reports/quick/notebooks").mkdir(exist_ok=True)
+        Path(f"reports/quick/notebooks/{name}.ipynb").write_text(json.dumps(notebook))
+    page = write_index("quick").read_text()
+    found = Page(page)
+    assert all(link[1:] in found.ids for link in found.links)
+    origins = {
+        name: page.split(f'<article id="{name}">')[1].split('class="origin">')[1].split("</p>")[0]
+        for name in ("fig07_sampling_speed", "fig08_mnist_samples")
+    }
+    for system in ("glow", "marscf-affine"):
+        assert f'href="#run-digits-{system}-seed0"' in origins["fig08_mnist_samples"]
+    assert 'href="#sampling-speed-sweep"' in origins["fig07_sampling_speed"]
+    command = "snakemake --cores all reports/quick/figures/fig08_mnist_samples.svg --config scale=quick"
+    assert command in origins["fig08_mnist_samples"]
 
 
 def test_summary_is_three_lines_and_on_the_page(page):
