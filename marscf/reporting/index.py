@@ -18,6 +18,7 @@ from marscf.reporting.findings import findings, headlines, plain
 from marscf.reporting.interpolation import sensitivity_table
 from marscf.reporting.metrics import pretty, title
 from marscf.reporting.speed import SWEEP, growth_table, speed_table
+from marscf.reporting.style import PAGE
 from marscf.reporting.training_curves import equal_time
 from marscf.runs import RECEIPT, Run, config_hash, run_config
 
@@ -204,8 +205,11 @@ def _item(scale: str, name: str, metrics: "pandas.DataFrame") -> dict[str, Any] 
     path = folder / "figures" / f"{name}.svg"
     if not path.is_file():
         return None
-    image = f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"
-    return {**item, "image": image, "origin": _origin(name, item["text"]["runs"])}
+    svg = path.read_bytes()
+    image = f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
+    points = re.search(rb'<svg [^>]*?width="([\d.]+)pt"', svg)  # so that letters are as large in all figures
+    inches = float(points[1]) / 72 if points else PAGE
+    return {**item, "image": image, "inches": f"{inches:.2f}", "origin": _origin(name, item["text"]["runs"])}
 
 
 def _origin(name: str, runs: list[str]) -> list[dict[str, str]]:

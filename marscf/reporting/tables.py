@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem;max-width:70rem}
 table{border-collapse:collapse}th,td{padding:.3em .8em;text-align:left;border-bottom:1px solid #8886}
-td.number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}small{opacity:.75}
+.number{text-align:right}td.number{font-variant-numeric:tabular-nums;white-space:nowrap}small{opacity:.75}
 :root{color-scheme:light dark}"""
 
 
@@ -51,7 +51,11 @@ class Table:
 
     def html(self, link: bool = False) -> str:
         """The table as an HTML fragment; with `link`, numbers point to `#<run>`, and no caption is in it."""
-        head = "".join(f"<th scope=col>{html.escape(name)}</th>" for name in self.columns)
+        numbers = [any(cell.kind == "number" for cell in column) for column in zip(*self.rows, strict=True)]
+        head = "".join(
+            f"<th scope=col{' class=number' * number}>{html.escape(name)}</th>"
+            for name, number in zip(self.columns, numbers or [False] * len(self.columns), strict=True)
+        )
         body = "".join(f"<tr>{''.join(_cell(cell, link) for cell in row)}</tr>\n" for row in self.rows)
         caption = "" if link else f"<caption>{html.escape(self.caption)}</caption>"
         return f"<table>{caption}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table>"

@@ -97,6 +97,7 @@ def test_summary_is_three_lines_and_on_the_page(page):
 def test_figure_has_its_notebook_s_text(page):
     assert "<h3>Figure 7: sampling speed over the image&#39;s side</h3>" in page
     assert "<b>In the paper.</b>" in page
+    assert 'style="--inches: 6.90"' in page  # drawn as wide as its letters ask for
 
 
 def test_only_what_was_drawn_is_shown(page):
