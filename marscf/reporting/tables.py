@@ -24,7 +24,7 @@ table{border-collapse:collapse}th,td{padding:.3em .8em;text-align:left;border-bo
 
 #: The rows that every number lies between, and what they say.
 SANITY = {
-    REAL: "real against real images: as good as it gets here",
+    REAL: "real against real images: what a perfect model would get",
     "histogram": "each pixel drawn by itself: what every model should beat",
 }
 FIDELITY = ("fid", "kid", "inception_score", "precision", "recall")
