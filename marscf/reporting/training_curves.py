@@ -63,8 +63,10 @@ def curves(runs: Sequence[str]) -> "Figure":
 
     style.use()
     logs = _logs(runs)
-    if not logs:
-        raise MarscfError("no run has a log.jsonl with training records; train one first")
+    if not logs:  # of systems that are counted alone
+        figure = pyplot.figure(figsize=(style.COLUMN, 1))
+        figure.text(0.5, 0.5, "nothing here is trained by steps", ha="center", va="center")
+        return figure
     datasets = list(dict.fromkeys(Run.from_path(run).dataset for run in logs))
     systems = list(dict.fromkeys(Run.from_path(run).system for run in logs))
     colours, marks = style.colours(systems), style.markers(systems)

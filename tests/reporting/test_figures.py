@@ -87,6 +87,12 @@ def test_curves_over_minutes_end_at_the_minutes_of_training(workdir):
     np.testing.assert_allclose(glow.get_xdata(), np.arange(1, 7) / 6)  # 60 s of processor time, not 61.5
 
 
+def test_systems_that_are_not_trained_by_steps_have_no_curves(workdir):
+    assert not training_curves.curves(workdir[2:]).axes
+    table = training_curves.equal_time(workdir[2:])
+    assert not table.rows and "minutes" in table.html()
+
+
 def test_equal_times_are_those_of_the_shortest_run(workdir):
     path = Path(workdir[0]) / "receipt.json"
     path.write_text(path.read_text().replace('"cpu_seconds": 60.0', '"cpu_seconds": 120.0'))
