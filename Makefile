@@ -26,9 +26,10 @@ reproduce: announce $(READY)  ## set up, run everything at the scale of config/c
 
 .PHONY: announce
 announce:
-	@printf 'Scale %s: prepare data, train, measure, draw every table and figure into reports/%s/.\n' $(SCALE) $(SCALE)
+	@printf 'Scale %s: %s.\n' $(SCALE) "$$(sed -n 's/^description: //p' config/scales/$(SCALE).yaml)"
+	@printf 'Prepare data, train, measure, draw every table and figure into reports/%s/.\n' $(SCALE)
 	@[ -e $(READY) ] || echo 'First, once: Python packages into $(VENV), about 6 GB, 3 to 10 minutes.'
-	@[ $(SCALE) != quick ] || echo 'At scale quick: about 10 minutes on 2 CPU cores; what is there already is not made again.'
+	@echo 'What is there already is not made again; interrupt it at any moment, and call it again to go on.'
 
 check: $(READY)  ## compare the measurements with the reference; fails where one got worse
 	@$(BIN)/snakemake --cores all check

@@ -17,11 +17,14 @@ COMMANDS = {
     "train": ("marscf.training.command", "train one run, or go on with it"),
     "evaluate": (
         "marscf.evaluation.command",
-        "measure a run: likelihood (bits/dim), fidelity (FID, IS, KID)",
+        "measure a run: likelihood (bits/dim), fidelity (FID, IS, KID, precision, recall)",
     ),
     "sample": ("marscf.evaluation.sample_command", "draw images from a run"),
-    "study": ("marscf.studies.command", "sampling-speed (Fig. 7) and interpolation (Figs. 11, 12)"),
-    "report": ("marscf.reporting.command", "collect measurements into tables, figures and index.html"),
+    "study": (
+        "marscf.studies.command",
+        "sampling-speed (Fig. 7), interpolate (Figs. 11, 12), latents (correlation of channels)",
+    ),
+    "report": ("marscf.reporting.command", "all measurements in one table, all results on one page"),
     "check": ("marscf.reporting.check_command", "compare measurements with the reference; exit 1 if worse"),
     "config": ("marscf.config_command", "print the resolved config of a run"),
     "import-official": ("marscf.compat.command", "turn a checkpoint of the authors' code into a run"),
@@ -37,12 +40,24 @@ class Parser(argparse.ArgumentParser):
         self.exit(EXIT_USER_ERROR, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-EXIT_CODES = "exit codes: 0 done; 1 a check failed; 2 bad input, in one line; 75 interrupted, call again"
+EPILOG = """\
+A RUN is a folder that says what it is, data/runs/<scale>/<dataset>/<system>/seed<k>; scales, datasets and
+systems are files of config/, where every default is. In the order of the workflow:
+  marscf data digits
+  marscf train data/runs/quick/digits/glow/seed0
+  marscf evaluate likelihood data/runs/quick/digits/glow/seed0
+  marscf sample data/runs/quick/digits/glow/seed0 --out x.png
+  marscf STAGE --help                        what a stage takes and leaves, with examples
+All of a scale at once, report included: snakemake --cores all --config scale=quick
+
+exit codes: 0 done; 1 a check failed; 2 bad input, in one line; 75 interrupted, call again"""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    parser = Parser(prog="marscf", description=__doc__.split("\n")[0], epilog=EXIT_CODES)
+    raw = argparse.RawDescriptionHelpFormatter
+    about = "Normalizing flows for images, from data to report: one stage a call, files in, files out."
+    parser = Parser(prog="marscf", description=about, epilog=EPILOG, formatter_class=raw)
     parser.add_argument("--version", action="version", version=f"marscf {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="STAGE")
     arguments = sys.argv[1:] if argv is None else argv
@@ -51,9 +66,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"marscf: unknown stage {called!r}{nearest(called, COMMANDS)}", file=sys.stderr)
         return EXIT_USER_ERROR
     for name, (module, help_line) in COMMANDS.items():
-        command = subparsers.add_parser(
-            name, help=help_line, description=help_line, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+        command = subparsers.add_parser(name, help=help_line, description=help_line, formatter_class=raw)
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
         if name == called:  # only the stage that is called is imported
             stage = importlib.import_module(module)

@@ -112,3 +112,13 @@ def test_every_stage_is_there_and_explains_itself(name, capsys, monkeypatch):
         cli.main([name, "--help"])
     assert end.value.code == 0
     assert "--debug" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_help_of_every_stage_has_an_example(name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as left:
+        cli.main([name, "--help"])
+    assert left.value.code == 0
+    text = capsys.readouterr().out
+    assert f"  marscf {name} " in text or f"example: marscf {name} " in text

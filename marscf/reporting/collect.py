@@ -134,16 +134,26 @@ def _from_receipt(path: Path, run: Run) -> Iterator[dict[str, Any]]:
     receipt = read_json(path)
     if receipt.get("parameters") is not None:
         yield _row(run, "parameters", receipt["parameters"], None, 1, "trainable numbers", path)
-    host = receipt.get("host") or {}
-    on = device(host)
-    if receipt.get("cpu_seconds") and receipt["steps"]:
-        by_clock = host.get("gpu")
-        seconds = receipt["seconds" if by_clock else "cpu_seconds"]
-        clock = "clock" if by_clock else "processor time"
-        yield _row(run, "train_minutes", seconds / 60, None, receipt["steps"], f"{clock}, {on}", path)
+    on = device(receipt.get("host") or {})
+    if minutes := training_minutes(receipt):
+        yield _row(run, "train_minutes", minutes[0], None, receipt["steps"], f"{minutes[1]}, {on}", path)
     if receipt.get("train_images_per_second"):
         speed = receipt["train_images_per_second"]
         yield _row(run, "train_images_per_second", speed, None, receipt["steps"], f"on {on}", path)
+
+
+def training_minutes(receipt: dict[str, Any]) -> tuple[float, str] | None:
+    """How many minutes a run was trained, and by what: on a CPU processor time, as machines are shared.
+
+    None where nothing was trained.
+    """
+    on_gpu = (receipt.get("host") or {}).get("gpu")
+    if not receipt.get("steps"):
+        return None
+    for key, words in (("cpu_seconds", "processor time"), ("seconds", "clock"))[1 if on_gpu else 0 :]:
+        if receipt.get(key):
+            return receipt[key] / 60, words
+    return None
 
 
 def device(host: dict[str, Any]) -> str:

@@ -3,27 +3,38 @@
 import argparse
 
 EXAMPLES = """examples:
-  marscf report collect --scale quick --runs data/runs/quick/digits/*/seed0
-  marscf report index --scale quick"""
+  marscf report collect --scale quick --runs data/runs/quick/digits/*/seed*
+  marscf report index --scale quick
+Figures and tables are drawn between the two, by the notebooks of workflow/notebooks."""
+
+COLLECT = """
+One row a number: value, standard error, n, protocol (how it was measured), and the published number where one
+can be compared. metrics.json beside it holds the values for `dvc metrics`.
+example: marscf report collect --scale quick --runs data/runs/quick/digits/*/seed*"""
+
+INDEX = """
+From metrics.csv, the figures and tables that lie in reports/SCALE, and the runs' receipts.
+example: marscf report index --scale quick"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands of `marscf report`."""
     parser.epilog = EXAMPLES
+    raw = argparse.RawDescriptionHelpFormatter
     parts = parser.add_subparsers(dest="part", required=True, metavar="PART")
 
-    def part(name: str, text: str) -> argparse.ArgumentParser:
-        command = parts.add_parser(name, help=text, description=text)
+    def part(name: str, text: str, more: str) -> argparse.ArgumentParser:
+        command = parts.add_parser(name, help=text, description=f"{text}\n{more}", formatter_class=raw)
         command.add_argument(
             "--scale", required=True, help="a file in config/scales: quick, laptop, gpu-hour, paper"
         )
         return command
 
-    collect = part("collect", "all measurements of the runs, tidy -> reports/SCALE/metrics.csv")
+    collect = part("collect", "all measurements of the runs, tidy -> reports/SCALE/metrics.csv", COLLECT)
     collect.add_argument(
         "--runs", nargs="+", required=True, metavar="RUN", help="data/runs/SCALE/<dataset>/<system>/seed<k>"
     )
-    part("index", "one self-contained page -> reports/SCALE/index.html, and summary.txt")
+    part("index", "one self-contained page -> reports/SCALE/index.html, and summary.txt", INDEX)
 
 
 def run(args: argparse.Namespace) -> None:

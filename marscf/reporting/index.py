@@ -13,11 +13,13 @@ from marscf.config import load_config
 from marscf.errors import MarscfError
 from marscf.files import read_json, replacing
 from marscf.reporting import sources, tables
-from marscf.reporting.collect import device, read_metrics, reports
-from marscf.reporting.findings import findings, headlines
+from marscf.reporting.collect import FLOOR, REAL, device, read_metrics, reports
+from marscf.reporting.findings import findings, headlines, plain
 from marscf.reporting.interpolation import sensitivity_table
 from marscf.reporting.metrics import pretty, title
 from marscf.reporting.speed import SWEEP, growth_table, speed_table
+from marscf.reporting.style import PAGE
+from marscf.reporting.training_curves import equal_time
 from marscf.runs import RECEIPT, Run, config_hash, run_config
 
 if TYPE_CHECKING:
@@ -33,9 +35,17 @@ SECTIONS = [
     ("Sampling speed", ["fig07_sampling_speed", "table_sampling_speed", "table_sampling_growth"]),
     ("Interpolation", ["fig11_interpolation", "fig12_interpolation_scores", "table_interpolation"]),
     ("Why channels need each other", ["latent_correlation"]),
-    ("Training", ["training_curves"]),
+    ("Training", ["training_curves", "table_equal_time"]),
     ("Published numbers", ["table_published"]),
 ]
+
+#: A run's file -> the stage that makes it.
+STAGES = {
+    "likelihood.json": "evaluate likelihood",
+    "fidelity.json": "evaluate fidelity",
+    "interpolation.csv": "study interpolate",
+    "latent_correlation.npz": "study latents",
+}
 
 
 def write_index(scale: str) -> Path:
@@ -60,6 +70,7 @@ def write_index(scale: str) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["inline"] = _inline
     page = environment.get_template("page.html").render(
         **{"scale": the_scale, "version": __version__, "headlines": lines, "findings": found, "runs": runs},
         machines=sorted({run["machine"] for run in runs}),
@@ -67,10 +78,10 @@ def write_index(scale: str) -> Path:
         datasets=[sources.dataset_title(name) for name in dict.fromkeys(metrics["dataset"])],
         systems=[sources.system_title(name) for name in dict.fromkeys(run["system"] for run in runs)],
         sections=list(_sections(scale, metrics)),
-        sweep=_sweep(scale),
+        records=list(_records(scale, metrics)),
         **{name: (here / f"page.{name}").read_text() for name in ("css", "js")},
     )
-    for name, text in (("index.html", page), ("summary.txt", "\n".join(lines) + "\n")):
+    for name, text in (("index.html", page), ("summary.txt", plain("\n".join(lines) + "\n"))):
         with replacing(folder / name) as temporary:
             temporary.write_text(text)
     return folder / "index.html"
@@ -97,12 +108,11 @@ def _run(run: Run, metrics: "pandas.DataFrame") -> dict[str, Any]:
         metrics["dataset"].eq(run.dataset) & metrics["system"].eq(run.system) & metrics["seed"].eq(run.seed)
     ]
     host = receipt.get("host") or {}
-    stages = ["train", "evaluate likelihood"] + ["evaluate fidelity"] * (run.path / "fidelity.json").is_file()
+    stages = ["train", *(stage for file, stage in STAGES.items() if (run.path / file).is_file())]
     return {
         **vars(run),
         "anchor": tables.anchor(vars(run)),
-        "title": f"{sources.system_title(run.system)}, {sources.dataset_title(run.dataset)}"
-        + (f", seed {run.seed}" if metrics["seed"].nunique() > 1 else ""),
+        "title": sources.run_title(run),
         "path": str(run.path),
         "receipt": receipt,
         "receipt_text": json.dumps(receipt, indent=1),
@@ -124,14 +134,30 @@ def _run(run: Run, metrics: "pandas.DataFrame") -> dict[str, Any]:
     }
 
 
-def _sweep(scale: str) -> dict[str, str] | None:
-    """How the sampling speeds were measured, without the single times, or None where they were not."""
+def _records(scale: str, metrics: "pandas.DataFrame") -> Iterator[dict[str, str]]:
+    """Yield how the numbers were measured that are of no run: of real images, and the sampling speeds."""
+    for dataset in dict.fromkeys(metrics.loc[metrics["system"] == REAL, "dataset"]):
+        floor = Run(scale, dataset, REAL, 0)
+        folder = floor.path.parent.parent
+        yield {
+            "anchor": tables.anchor(vars(floor)),
+            "title": f"Real images, {sources.dataset_title(dataset)}",
+            "command": f"marscf evaluate floor {folder}",
+            "summary": "Measurements and how they were made",
+            "text": json.dumps(read_json(folder / FLOOR), indent=1, ensure_ascii=False),
+        }
     if not (path := reports(scale) / "sampling_speed.csv").is_file():
-        return None
+        return
     record = read_json(path.with_suffix(".json")) if path.with_suffix(".json").is_file() else {}
+    # without the single times
     points = [{k: v for k, v in point.items() if k != "milliseconds"} for point in record.get("points", [])]
-    text = json.dumps({**record, "points": points}, indent=1)
-    return {"anchor": SWEEP, "command": f"marscf study sampling-speed --scale {scale}", "record": text}
+    yield {
+        "anchor": SWEEP,
+        "title": "Sampling-speed sweep",
+        "command": f"marscf study sampling-speed --scale {scale}",
+        "summary": "Machine, settings, weights of each point, what was left out",
+        "text": json.dumps({**record, "points": points}, indent=1),
+    }
 
 
 def _interpolated(scale: str, metrics: "pandas.DataFrame") -> list[str]:
@@ -168,6 +194,7 @@ def _item(scale: str, name: str, metrics: "pandas.DataFrame") -> dict[str, Any] 
         makers = {
             "table_likelihood": lambda: tables.likelihood(metrics),
             "table_fidelity": lambda: tables.fidelity(metrics),
+            "table_equal_time": lambda: equal_time([str(run.path) for run in _runs(metrics)]),
             "table_interpolation": lambda: sensitivity_table(_interpolated(scale, metrics)),
             "table_sampling_speed": lambda: speed_table(scale),
             "table_sampling_growth": lambda: growth_table(scale),
@@ -178,27 +205,42 @@ def _item(scale: str, name: str, metrics: "pandas.DataFrame") -> dict[str, Any] 
     path = folder / "figures" / f"{name}.svg"
     if not path.is_file():
         return None
-    return {**item, "image": f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"}
+    svg = path.read_bytes()
+    image = f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
+    points = re.search(rb'<svg [^>]*?width="([\d.]+)pt"', svg)  # so that letters are as large in all figures
+    inches = float(points[1]) / 72 if points else PAGE
+    return {**item, "image": image, "inches": f"{inches:.2f}", "origin": _origin(name, item["text"]["runs"])}
 
 
-def _prose(notebook: Path) -> dict[str, str]:
-    """The title and text of an executed notebook's first cell: the report says it once, in the notebook."""
+def _origin(name: str, runs: list[str]) -> list[dict[str, str]]:
+    """Where a figure's numbers and images come from: titles and places on the page."""
+    if name == "fig07_sampling_speed":
+        return [{"anchor": SWEEP, "title": "the sampling-speed sweep"}]
+    found = [Run.from_path(run) for run in runs]
+    return [{"anchor": tables.anchor(vars(run)), "title": sources.run_title(run)} for run in found]
+
+
+def _prose(notebook: Path) -> dict[str, Any]:
+    """The title and text of an executed notebook's first cell, and the runs that it was called with."""
     name = notebook.stem.replace("_", " ")
     if not notebook.is_file():
-        return {"title": name, "html": ""}
-    first = next((cell for cell in read_json(notebook)["cells"] if cell["cell_type"] == "markdown"), None)
+        return {"title": name, "html": "", "runs": []}
+    content = read_json(notebook)
+    called = content["metadata"].get("papermill", {}).get("parameters", {})
+    first = next((cell for cell in content["cells"] if cell["cell_type"] == "markdown"), None)
     text = "".join(first["source"]) if first else f"# {name}"
     heading, _, rest = text.partition("\n")
     paragraphs = [part.strip() for part in rest.split("\n\n") if part.strip()]
     return {
         "title": heading.lstrip("# ").strip(),
         "html": "\n".join(f"<p>{_inline(part)}</p>" for part in paragraphs),
+        "runs": called.get("runs", "").split(),
     }
 
 
 def _inline(text: str) -> str:
-    """Markdown's `code`, **bold** and *italic*, everything else escaped."""
-    text = html.escape(text)
+    """Markdown's `code`, **bold**, *italic* and [links](#within-the-page), everything else escaped."""
+    text = re.sub(r"\[([^][]*)\]\((#[^)]*)\)", r'<a href="\2">\1</a>', html.escape(text))
     for pattern, tag in ((r"`([^`]+)`", "code"), (r"\*\*([^*]+)\*\*", "b"), (r"\*([^*]+)\*", "i")):
         text = re.sub(pattern, rf"<{tag}>\1</{tag}>", text)
     return text

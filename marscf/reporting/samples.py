@@ -1,4 +1,4 @@
-"""Samples of several systems side by side (Figs. 8 to 10)."""
+"""Samples of several systems beside real images (Figs. 8 to 10)."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -33,26 +33,27 @@ def show(axes: "Axes", images: np.ndarray, columns: int) -> None:
 
 
 def sample_grids(runs: Sequence[str], limit: int = 64) -> "Figure":
-    """Draw a square of samples of each run side by side, each with its title and bits/dim ± standard error.
+    """Draw a square of real images, then one of samples of each run, with bits/dim ± standard error and seed.
 
-    None is chosen: they are the first draws of the seed.
+    None is chosen: they are the first draws of the seed, and the first images of the validation split.
     """
     from matplotlib import pyplot
 
     style.use()
-    drawn = [sources.samples(run)[:limit] for run in runs]
+    drawn = [images[:limit] for images in (sources.real(runs[0], limit), *map(sources.samples, runs))]
     side = min(int(np.sqrt(len(images))) for images in drawn)
-    width = style.COLUMN if len(runs) == 1 else style.PAGE
-    figure, row = pyplot.subplots(
-        1, len(runs), figsize=(width, (width - 0.1) / len(runs) + 0.45), squeeze=False
-    )
-    figure.get_layout_engine().set(wspace=0.05)
-    for axes, run, images in zip(row[0], runs, drawn, strict=True):
-        of = Run.from_path(run)
+    titles = [f"Real images\n{sources.dataset_title(Run.from_path(runs[0]).dataset)}\n", *map(_title, runs)]
+    size = (style.PAGE, (style.PAGE - 0.1) / len(drawn) + 0.55)
+    figure, row = pyplot.subplots(1, len(drawn), figsize=size, squeeze=False, layout="compressed")
+    figure.get_layout_engine().set(wspace=0.04)
+    for axes, images, title in zip(row[0], drawn, titles, strict=True):
         show(axes, images[: side * side], side)
-        bits = sources.measured(run, "likelihood.json", "bits_per_dim")
-        axes.set_title(
-            f"{sources.system_title(of.system)}, {sources.dataset_title(of.dataset)}"
-            + (f"\n{bits} bits/dim" if bits else "")
-        )
+        axes.set_title(title, loc="left")
     return figure
+
+
+def _title(run: str) -> str:
+    """System, bits/dim of the test images where they were measured, seed; a line each."""
+    of, bits = Run.from_path(run), sources.measured(run, "likelihood.json", "bits_per_dim")
+    lines = [sources.system_title(of.system), *([f"{bits} bits/dim"] if bits else []), f"seed {of.seed}"]
+    return "\n".join(lines)

@@ -1,11 +1,11 @@
 """What figures and pages read of a run: names as printed, images, numbers."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from marscf.config import load_config
+from marscf.data.arrays import open_split
 from marscf.errors import MarscfError
 from marscf.files import read_json
 from marscf.reporting.collect import REAL
@@ -27,6 +27,11 @@ def dataset_title(name: str) -> str:
     return known[name].title if name in known else name
 
 
+def run_title(run: Run) -> str:
+    """A run's name as printed."""
+    return f"{system_title(run.system)}, {dataset_title(run.dataset)}, seed {run.seed}"
+
+
 def measured(run: str | Path, file: str, metric: str) -> str | None:
     """A run's number with its standard error, as printed, or None where it was not measured."""
     path = Path(run) / file
@@ -46,12 +51,12 @@ def samples(run: str | Path) -> np.ndarray:
     return stretched(np.load(path, allow_pickle=False), run)
 
 
+def real(run: str | Path, count: int) -> np.ndarray:
+    """The first validation images of a run's dataset, `uint8 (n,C,H,W)`, grey levels stretched to 0 … 255."""
+    return stretched(open_split(Run.from_path(run).dataset, "val")[:count], run)
+
+
 def stretched(images: np.ndarray, run: str | Path) -> np.ndarray:
     """Images of a run's dataset with its grey levels stretched to 0 … 255, `uint8`."""
     levels = run_config(run)["data"]["grey_levels"]
     return np.round(images.astype(np.float32) * (255 / (levels - 1))).clip(0, 255).astype(np.uint8)
-
-
-def names(run: str | Path) -> dict[str, Any]:
-    """A run's scale, dataset, system and seed."""
-    return vars(Run.from_path(run))

@@ -18,8 +18,16 @@ if TYPE_CHECKING:
 
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem;max-width:70rem}
 table{border-collapse:collapse}th,td{padding:.3em .8em;text-align:left;border-bottom:1px solid #8886}
-td.number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}small{opacity:.75}
+.number{text-align:right}td.number{font-variant-numeric:tabular-nums;white-space:nowrap}small{opacity:.75}
 :root{color-scheme:light dark}"""
+
+
+#: The rows that every number lies between, and what they say.
+SANITY = {
+    REAL: "real against real images: what a perfect model would get",
+    "histogram": "each pixel drawn by itself: what every model should beat",
+}
+FIDELITY = ("fid", "kid", "inception_score", "precision", "recall")
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,11 @@ class Table:
 
     def html(self, link: bool = False) -> str:
         """The table as an HTML fragment; with `link`, numbers point to `#<run>`, and no caption is in it."""
-        head = "".join(f"<th scope=col>{html.escape(name)}</th>" for name in self.columns)
+        numbers = [any(cell.kind == "number" for cell in column) for column in zip(*self.rows, strict=True)]
+        head = "".join(
+            f"<th scope=col{' class=number' * number}>{html.escape(name)}</th>"
+            for name, number in zip(self.columns, numbers or [False] * len(self.columns), strict=True)
+        )
         body = "".join(f"<tr>{''.join(_cell(cell, link) for cell in row)}</tr>\n" for row in self.rows)
         caption = "" if link else f"<caption>{html.escape(self.caption)}</caption>"
         return f"<table>{caption}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table>"
@@ -92,15 +104,15 @@ def _number(row: Any) -> Cell:
     """A measured value; the standard error may be NaN where it has none."""
     error = row["stderr"] if row["stderr"] == row["stderr"] else None
     note = f"{row['protocol']}; n = {row['n']:,}"
-    run = None if row["system"] == REAL else anchor(row)
-    return Cell(pretty(row["metric"], row["value"], error), row["value"], run, note, "number")
+    return Cell(pretty(row["metric"], row["value"], error), row["value"], anchor(row), note, "number")
 
 
 def _status(row: Any) -> list[Cell]:
     """The cells published, source, status of a measured row."""
     entries = published.candidates(row)
     if not entries:
-        return [Cell("–", ""), Cell("–", ""), Cell("nothing published", kind="incomparable")]
+        words = SANITY.get(row["system"], "nothing published")
+        return [Cell("–", ""), Cell("–", ""), Cell(words, kind="incomparable")]
     best = published.comparable(row) or entries[0]
     state = published.status(row, best)
     if state.kind == "incomparable":  # then its number does not stand in the column
@@ -140,9 +152,7 @@ def _run_table(
         row = by_metric[main]
         cells = _names(row) + ([Cell(str(row["seed"]), row["seed"])] if seeds else [])
         cells += [_number(by_metric[name]) if name in by_metric else Cell("–", "") for name in shown]
-        real = row["system"] == REAL
-        floor = [Cell("–", ""), Cell("–", ""), Cell("the least that is possible here", kind="incomparable")]
-        table.rows.append(cells + (floor if real else _status(by_metric[status_of])))
+        table.rows.append(cells + _status(by_metric[status_of]))
     table.rows += _spreads(metrics, main, shown) if seeds else []
     return table
 
@@ -173,10 +183,13 @@ def likelihood(metrics: "pandas.DataFrame") -> Table:
 
 
 def fidelity(metrics: "pandas.DataFrame") -> Table:
-    """FID, KID and Inception score of every run, and of real images against real images."""
+    """FID, KID, Inception score, precision, recall of every run, and of real images against real images."""
     present = list(dict.fromkeys(metrics["metric"]))
-    names = [n for kind in ("fid", "kid", "inception_score") for n in present if n.partition("[")[0] == kind]
-    caption = "Samples against real images: FID and KID (lower is better), inception score (higher is better)"
+    names = [name for kind in FIDELITY for name in present if name.partition("[")[0] == kind]
+    caption = (
+        "Samples against real images: FID and KID (lower is better); inception score, precision (samples "
+        "among the real images) and recall (real images among the samples) (higher is better)"
+    )
     if not names:
         return Table(caption, ["dataset", "system"])
     return _run_table(metrics, caption, names[0], names[1:], names[0])

@@ -1,24 +1,37 @@
-"""Training curves: bits/dim of training batches and of the validation images, a panel a run."""
+"""Training curves, over images and over minutes, and what systems reach in equal times."""
 
 import json
-from collections.abc import Sequence
+import math
+import statistics
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from marscf.errors import MarscfError
+from marscf.files import read_json
 from marscf.reporting import sources, style
-from marscf.runs import Run
+from marscf.reporting.collect import training_minutes
+from marscf.reporting.metrics import pretty
+from marscf.reporting.tables import Cell, Table, anchor
+from marscf.runs import RECEIPT, Run
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLUMNS = 3
 WARM = 0.05  # of the steps, left out where the range of the axis is chosen
+SMOOTH = 0.05  # of the training records, under one running median
+TRAIN, VALIDATION = "train_bits_per_dim", "validation_bits_per_dim"
+X_AXES = {"images": "images trained on", "minutes": "minutes of training"}
+QUARTERS = {0.25: "¼ T", 0.5: "½ T", 0.75: "¾ T", 1.0: "T"}
 
 
 def read_log(run: str) -> "pandas.DataFrame | None":
-    """A run's `log.jsonl`, a row a record; None where nothing was trained (counted, or imported weights)."""
+    """A run's `log.jsonl`, a row a record; None where nothing was trained (counted, or imported weights).
+
+    `minutes` are those of `metrics.csv`, spread evenly over the steps: each computes as much.
+    """
     import pandas
 
     path = Path(run) / "log.jsonl"
@@ -29,64 +42,116 @@ def read_log(run: str) -> "pandas.DataFrame | None":
     except ValueError as error:
         raise MarscfError(f"{path} is damaged ({error}); delete the run's folder and train again") from None
     frame = pandas.DataFrame(records)
-    if "train_bits_per_dim" not in frame or frame["train_bits_per_dim"].isna().all():
+    if TRAIN not in frame or frame[TRAIN].isna().all():
         return None
-    return frame
+    receipt = read_json(Path(run) / RECEIPT)
+    total, _ = training_minutes(receipt) or (float("nan"), "")
+    return frame.reindex(columns=[*frame, *({VALIDATION} - {*frame})]).assign(
+        minutes=frame["step"] / receipt["steps"] * total
+    )
+
+
+def _logs(runs: Sequence[str]) -> dict[str, "pandas.DataFrame"]:
+    return {run: log for run in runs if (log := read_log(run)) is not None}
 
 
 def curves(runs: Sequence[str]) -> "Figure":
-    """Draw training and validation bits/dim over steps; the kept weights are marked. One y-axis a dataset."""
-    import pandas
+    """Draw bits/dim over images and over minutes, a row a dataset; the weights that were kept are marked."""
     from matplotlib import pyplot
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import EngFormatter
 
     style.use()
-    logs = {run: log for run in runs if (log := read_log(run)) is not None}
-    if not logs:
-        raise MarscfError("no run has a log.jsonl with training records; train one first")
-    rows = -(-len(logs) // COLUMNS)
-    columns = min(COLUMNS, len(logs))
-    figure, grid = pyplot.subplots(rows, columns, figsize=(style.PAGE, 2.0 * rows), squeeze=False)
-    ranges: dict[str, list[float]] = {}
-    for run, log in logs.items():
-        settled = log[log["step"] > WARM * log["step"].max()]
-        values = pandas.concat([settled.get(name, log["train_bits_per_dim"]) for name in _COLOURS]).dropna()
-        low, high = ranges.get(Run.from_path(run).dataset, [values.min(), values.min()])
-        ranges[Run.from_path(run).dataset] = [min(low, values.min()), max(high, values.quantile(0.97))]
-    for axes, (run, log) in zip(grid.flat, logs.items(), strict=False):
-        of = Run.from_path(run)
-        _panel(axes, log)
-        axes.set_title(f"{sources.system_title(of.system)}\n{sources.dataset_title(of.dataset)}")
-        low, high = ranges[of.dataset]
-        axes.set_ylim(low - 0.06 * (high - low), high + 0.03 * (high - low))
-    for axes in list(grid.flat)[len(logs) :]:
-        axes.set_axis_off()
-    for axes in grid[:, 0]:
-        axes.set_ylabel("bits/dim")
-    for axes in grid[-1]:
-        axes.set_xlabel("step")
-    handles, labels = grid[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    logs = _logs(runs)
+    if not logs:  # of systems that are counted alone
+        figure = pyplot.figure(figsize=(style.COLUMN, 1))
+        figure.text(0.5, 0.5, "nothing here is trained by steps", ha="center", va="center")
+        return figure
+    datasets = list(dict.fromkeys(Run.from_path(run).dataset for run in logs))
+    systems = list(dict.fromkeys(Run.from_path(run).system for run in logs))
+    colours, marks = style.colours(systems), style.markers(systems)
+    size = (style.PAGE, 2.4 * len(datasets) + 0.7)
+    figure, grid = pyplot.subplots(len(datasets), 2, figsize=size, squeeze=False, sharey="row")
+    for row, dataset in zip(grid, datasets, strict=True):
+        shown = {run: log for run, log in logs.items() if Run.from_path(run).dataset == dataset}
+        for axes, (column, label) in zip(row, X_AXES.items(), strict=True):
+            for run, log in shown.items():
+                system = Run.from_path(run).system
+                _curve(axes, log, column, color=colours[system], marker=marks[system])
+            axes.set(xlabel=label, xlim=(0, None))
+        row[0].set(ylabel="bits/dim", ylim=_range(shown.values()))
+        row[0].set_title(sources.dataset_title(dataset), loc="left")
+        row[0].xaxis.set_major_formatter(EngFormatter(sep=""))  # 10k
+    handles = [
+        Line2D([], [], color=colours[name], marker=marks[name], label=sources.system_title(name))
+        for name in systems
+    ]
+    handles.append(Line2D([], [], color="grey", lw=0.8, label="training batches (running median)"))
+    handles.append(Line2D([], [], color="black", marker="*", ms=8, ls="", label="weights that were kept"))
+    title = "lines with markers: validation images, averaged weights"
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, title=title, title_fontsize=7)
     return figure
 
 
-_COLOURS = {"train_bits_per_dim": "#56B4E9", "validation_bits_per_dim": "#D55E00"}
-
-
-def _panel(axes, log: "pandas.DataFrame") -> None:
-    train, validation = _COLOURS
-    steps = log.dropna(subset=[train])  # a validation is a record of its own
-    axes.plot(steps["step"], steps[train], color=_COLOURS[train], lw=1, label="training batches")
-    if validation not in log or log[validation].isna().all():
+def _curve(axes: "Axes", log: "pandas.DataFrame", x: str, **look: str) -> None:
+    """One run's training curve, thin, and its validations, with the lowest one marked."""
+    train = log.dropna(subset=[TRAIN])  # a validation is a record of its own
+    window = max(1, round(SMOOTH * len(train)))
+    smooth = train[TRAIN].rolling(window, center=True, min_periods=1).median()
+    axes.plot(train[x], smooth, color=look["color"], lw=0.7, alpha=0.7)
+    seen = log.dropna(subset=[VALIDATION])
+    if seen.empty:
         return
-    seen = log.dropna(subset=[validation])
-    axes.plot(
-        seen["step"],
-        seen[validation],
-        "o-",
-        ms=2.5,
-        color=_COLOURS[validation],
-        label="validation (averaged weights)",
+    axes.plot(seen[x], seen[VALIDATION], ms=3, **look)
+    best = seen.loc[seen[VALIDATION].idxmin()]
+    axes.plot(best[x], best[VALIDATION], "*", ms=8, mec="white", mew=0.5, color="black", zorder=5)
+
+
+def _range(logs: Iterable["pandas.DataFrame"]) -> tuple[float, float]:
+    """The range of bits/dim that shows how the runs end, without the steep beginning."""
+    import pandas
+
+    settled = [log[log["step"] > WARM * log["step"].max()] for log in logs]
+    values = [pandas.concat([log[TRAIN], log[VALIDATION]]).dropna() for log in settled]
+    low, high = min(v.min() for v in values), max(v.quantile(0.9) for v in values)
+    return low - 0.05 * (high - low), high
+
+
+def equal_time(runs: Sequence[str]) -> Table:
+    """Validation bits/dim of each system after equal times, up to that of the dataset's shortest run."""
+    caption = (
+        "Lowest validation bits/dim until equal times of training, mean over a system's seeds; T is the time "
+        "that the dataset's shortest run took"
     )
-    best = seen.loc[seen[validation].idxmin()]
-    label = "kept weights"
-    axes.plot(best["step"], best[validation], "*", ms=9, mec="white", mew=0.5, color="black", label=label)
+    table = Table(caption, ["dataset", "system", "T (minutes)", *QUARTERS.values(), "its end", "minutes"])
+    logs = {run: log for run, log in _logs(runs).items() if log["minutes"].notna().any()}
+    shortest: dict[str, float] = {}
+    systems: dict[tuple[str, str], list[str]] = {}
+    for run, log in logs.items():
+        of = Run.from_path(run)
+        shortest[of.dataset] = min(log["minutes"].max(), shortest.get(of.dataset, math.inf))
+        systems.setdefault((of.dataset, of.system), []).append(run)
+    for (dataset, system), own in systems.items():
+        times = [share * shortest[dataset] for share in QUARTERS]
+        cells = [Cell(sources.dataset_title(dataset), dataset), Cell(sources.system_title(system), system)]
+        cells.append(_mean("train_minutes", [shortest[dataset]], own[:1]))
+        cells += [_mean("bits_per_dim", [_lowest(logs[run], time) for run in own], own) for time in times]
+        cells.append(_mean("bits_per_dim", [_lowest(logs[run], math.inf) for run in own], own))
+        table.rows.append([*cells, _mean("train_minutes", [logs[run]["minutes"].max() for run in own], own)])
+    return table
+
+
+def _lowest(log: "pandas.DataFrame", minutes: float) -> float:
+    """The lowest validation bits/dim until then, NaN before the first."""
+    return log.loc[log["minutes"] <= minutes * (1 + 1e-9), VALIDATION].min()
+
+
+def _mean(metric: str, values: list[float], runs: list[str]) -> Cell:
+    """The mean over a system's seeds, ± their standard deviation; a dash where one has no value."""
+    mean = statistics.fmean(values)
+    if not math.isfinite(mean):
+        return Cell("–", "")
+    spread = statistics.stdev(values) if len(values) > 1 else None
+    of = [Run.from_path(run) for run in runs]
+    note = f"{'mean ± standard deviation of ' * (len(of) > 1)}seed {', '.join(str(run.seed) for run in of)}"
+    return Cell(pretty(metric, mean, spread), mean, anchor(vars(of[0])), note, "number")

@@ -5,6 +5,12 @@ from pathlib import Path
 
 from marscf.devices import HELP
 
+EXAMPLES = """\
+examples (marscf study STUDY --help says what each measures and writes):
+  marscf study sampling-speed --scale quick
+  marscf study interpolate data/runs/quick/digits/marscf-affine/seed0
+  marscf study latents data/runs/quick/digits/marscf-affine/seed0"""
+
 SPEED = """\
 Time a batch's drawing over image sides for all systems (Fig. 7). Models are built from config/: a system's
 options at the scale, its levels growing with log2 N so that the last level's side stays the same (Lemma A.1).
@@ -20,7 +26,8 @@ examples:
 
 INTERPOLATE = """\
 Walk between pairs of real test images in a flow's latent space, straight and through dense regions (Figs. 11
-and 12): Adamax on -λ1·log p(z) + λ2·min(|z-z_A|², |z-z_B|²) from each point of the straight line.
+and 12): Adamax on -λ1·log p(z) + λ2·min(|z-z_A|², |z-z_B|²) from each point of the straight line. What is
+raised is log p(z) of the latents; log p(x) of the image is recorded beside it and may fall.
 Settings: the entry of studies.interpolation for the run's dataset and system in config/scales/SCALE.yaml,
 else defaults.
 
@@ -43,6 +50,7 @@ example:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `marscf study`."""
+    parser.epilog = EXAMPLES
     studies = parser.add_subparsers(dest="study", required=True, metavar="STUDY")
 
     def add(name: str, title: str, text: str) -> argparse.ArgumentParser:

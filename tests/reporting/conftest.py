@@ -52,6 +52,7 @@ def make_run(root, system, bits, seed=0, scale="quick", dataset="digits", n=IMAG
     write(folder / "likelihood.json", {"run": names, "measurements": measurements(values, n, protocol)})
     values = {"fid[digits-net]": (20 * bits, None), "kid[digits-net]": (0.02 * bits, 0.001)}
     values["inception_score[digits-net]"] = (9 - bits, 0.1)
+    values |= {"precision[digits-net]": (0.3 / bits, 0.01), "recall[digits-net]": (0.9 - 0.1 * bits, 0.01)}
     card = "digits-net abcdef012345 (test accuracy 0.986, no resize), 1000 samples, reference train"
     write(folder / "fidelity.json", {"run": names, "measurements": measurements(values, 1000, card)})
     shape = config["data"]["shape"]
@@ -109,15 +110,21 @@ def make_interpolation(root, run, pairs=3, points=5):
 
 def make_workdir(root):
     """Fill a folder; return its runs' paths."""
+    from marscf.config import load_config
+    from marscf.data.prepare import prepare
+    from marscf.runs import DATASETS
+
     shutil.copytree(REPOSITORY / "config", root / "config")
     before = os.getcwd()
     os.chdir(root)
     try:
+        prepare(load_config().dataset("digits"), DATASETS, offline=True)
         runs = [make_run(root, system, bits) for system, bits in SYSTEMS.items()]
     finally:
         os.chdir(before)
     names = {"scale": "quick", "dataset": "digits", "system": "real", "seed": 0}
-    floor = measurements({"fid[digits-net]": (3.5, None)}, 1000, "real train against real test")
+    values = {"fid[digits-net]": (3.5, None), "precision[digits-net]": (0.7, 0.02)}
+    floor = measurements(values, 1000, "real train against real test")
     write(root / "data/runs/quick/digits/floor.json", {"run": names, "measurements": floor})
     make_sweep(root)
     make_interpolation(root, runs[1])

@@ -16,7 +16,7 @@ def test_every_measurement_becomes_one_row(workdir):
     assert glow.loc["bits_per_dim", "value"] == 1.90
     assert (glow.loc["bits_per_dim", "stderr"], glow.loc["bits_per_dim", "n"]) == (0.01, 360)
     assert {"fid[digits-net]", "parameters", "train_images_per_second", "sampling_ms[16]"} <= set(glow.index)
-    assert frame[frame["system"] == "real"]["metric"].tolist() == ["fid[digits-net]"]
+    assert frame[frame["system"] == "real"]["metric"].tolist() == ["fid[digits-net]", "precision[digits-net]"]
     histogram = set(frame[frame["system"] == "histogram"]["metric"])
     assert "train_images_per_second" not in histogram  # nothing was trained: no row rather than a hole
 

@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from marscf.data.arrays import open_split
 from marscf.errors import MarscfError
 from marscf.reporting import interpolation, latents, samples, speed, style, training_curves
 
@@ -50,12 +51,60 @@ def test_grey_levels_are_stretched(workdir):
     assert (found.min(), found.max()) == (0, 255)  # 0 … 16 on file
 
 
-def test_titles_say_dataset_and_bits_per_dim(workdir):
-    titles = [axes.get_title() for axes in samples.sample_grids(workdir[:2]).axes]
+def test_titles_say_dataset_bits_per_dim_and_seed(workdir):
+    titles = [axes.get_title("left") for axes in samples.sample_grids(workdir[:2]).axes]
     assert titles == [
-        "Glow, Digits 8×8\n1.900 ± 0.010 bits/dim",
-        "mAR-SCF (affine), Digits 8×8\n1.800 ± 0.010 bits/dim",
+        "Real images\nDigits 8×8\n",
+        "Glow\n1.900 ± 0.010 bits/dim\nseed 0",
+        "mAR-SCF (affine)\n1.800 ± 0.010 bits/dim\nseed 0",
     ]
+
+
+def test_real_images_beside_the_samples_are_validation_images(workdir):
+    real = samples.sample_grids(workdir[:1]).axes[0].images[0].get_array()
+    expected = np.round(open_split("digits", "val")[:64] * (255 / 16)).astype(np.uint8)
+    np.testing.assert_array_equal(real, samples.tiled(expected, 8))
+
+
+def test_frames_are_around_the_real_ends_and_they_alone(workdir):
+    read, _ = interpolation.read_paths(workdir[1])
+    for axes, pair in zip(interpolation.paths(workdir[1:2]).axes, read, strict=True):
+        sheet = np.asarray(axes.images[0].get_array())
+        assert len(axes.patches) == 2
+        for frame, point in zip(axes.patches, (0, -1), strict=True):
+            left = round(frame.get_x() + 0.5)
+            framed = sheet[:, left : left + round(frame.get_width())]
+            np.testing.assert_array_equal(framed, samples.tiled(pair[:, point], 1))
+        start = 8 + 2  # the images between them stand apart
+        np.testing.assert_array_equal(sheet[:8, start : start + 8, 0], pair[0, 1, 0])
+
+
+def test_curves_over_minutes_end_at_the_minutes_of_training(workdir):
+    left, right = training_curves.curves(workdir).axes
+    glow = next(line for line in left.lines if line.get_marker() == style.markers(["glow"])["glow"])
+    assert list(glow.get_xdata()) == [64 * step for step in range(100, 601, 100)]
+    glow = next(line for line in right.lines if line.get_marker() == style.markers(["glow"])["glow"])
+    np.testing.assert_allclose(glow.get_xdata(), np.arange(1, 7) / 6)  # 60 s of processor time, not 61.5
+
+
+def test_systems_that_are_not_trained_by_steps_have_no_curves(workdir):
+    assert not training_curves.curves(workdir[2:]).axes
+    table = training_curves.equal_time(workdir[2:])
+    assert not table.rows and "minutes" in table.html()
+
+
+def test_equal_times_are_those_of_the_shortest_run(workdir):
+    path = Path(workdir[0]) / "receipt.json"
+    path.write_text(path.read_text().replace('"cpu_seconds": 60.0', '"cpu_seconds": 120.0'))
+    table = training_curves.equal_time(workdir)
+    rows = {row[1].value: dict(zip(table.columns, row, strict=True)) for row in table.rows}
+    assert set(rows) == {"glow", "marscf-affine"}  # the histogram is not trained
+    glow, ours = rows["glow"], rows["marscf-affine"]
+    assert (glow["T (minutes)"].value, glow["minutes"].value, ours["minutes"].value) == (1, 2, 1)
+    assert glow["T"].value == pytest.approx(1.90 + 35 / 300)  # half of its 600 steps
+    assert glow["½ T"].value == pytest.approx(1.90 + 35 / 100)  # of step 150 the last validation before
+    assert glow["¼ T"].text == "–"
+    assert ours["T"].value == ours["its end"].value == pytest.approx(1.80 + 35 / 600)
 
 
 def test_growth_of_the_sweep_is_found(workdir):

@@ -5,12 +5,13 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas
 import pytest
 
 from marscf.errors import MarscfError
-from marscf.reporting import speed, style, tables
+from marscf.reporting import samples, speed, style, tables
 from marscf.reporting.collect import collect, read_metrics
-from marscf.reporting.findings import findings, headlines
+from marscf.reporting.findings import findings, headlines, plain
 from marscf.reporting.index import SECTIONS, write_index
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "workflow" / "notebooks").glob("*.ipynb"))
@@ -59,15 +60,44 @@ def test_numbers_link_to_run_config_receipt_and_command(page):
     assert "lstm_channels" in run and "weights_sha256" in run and "8 draws" in run
 
 
+def test_figures_link_to_their_runs_and_say_the_command_that_draws_them(workdir):
+    collect("quick", workdir)
+    for name, drawn, runs in (
+        ("fig08_mnist_samples", samples.sample_grids(workdir[:2]), workdir[:2]),
+        ("fig07_sampling_speed", speed.sampling_speed("quick"), []),
+    ):
+        style.save(drawn, f"reports/quick/figures/{name}")
+        notebook = json.loads(next(path for path in NOTEBOOKS if path.stem == name).read_text())
+        notebook["metadata"]["papermill"] = {"parameters": {"runs": " ".join(runs)}}  # as papermill leaves it
+        Path("reports/quick/notebooks").mkdir(exist_ok=True)
+        Path(f"reports/quick/notebooks/{name}.ipynb").write_text(json.dumps(notebook))
+    page = write_index("quick").read_text()
+    found = Page(page)
+    assert all(link[1:] in found.ids for link in found.links)
+    origins = {
+        name: page.split(f'<article id="{name}">')[1].split('class="origin">')[1].split("</p>")[0]
+        for name in ("fig07_sampling_speed", "fig08_mnist_samples")
+    }
+    for system in ("glow", "marscf-affine"):
+        assert f'href="#run-digits-{system}-seed0"' in origins["fig08_mnist_samples"]
+    assert 'href="#sampling-speed-sweep"' in origins["fig07_sampling_speed"]
+    command = "snakemake --cores all reports/quick/figures/fig08_mnist_samples.svg --config scale=quick"
+    assert command in origins["fig08_mnist_samples"]
+
+
 def test_summary_is_three_lines_and_on_the_page(page):
     lines = Path("reports/quick/summary.txt").read_text().splitlines()
-    assert len(lines) == 3 and lines[0] in page
+    assert len(lines) == 3 and not any("](#" in line for line in lines)
+    assert lines[1] in page
     assert "mAR-SCF (affine) on Digits 8×8: 1.800 ± 0.010 bits/dim on 360 test images" in lines[0]
+    number = '<a href="#run-digits-marscf-affine-seed0">1.800 ± 0.010 bits/dim</a>'
+    assert number in page.split("headlines")[-1].split("</ul>")[0]
 
 
 def test_figure_has_its_notebook_s_text(page):
     assert "<h3>Figure 7: sampling speed over the image&#39;s side</h3>" in page
     assert "<b>In the paper.</b>" in page
+    assert 'style="--inches: 6.90"' in page  # drawn as wide as its letters ask for
 
 
 def test_only_what_was_drawn_is_shown(page):
@@ -97,6 +127,21 @@ def test_findings_follow_the_numbers(workdir):
     found = findings(metrics, "quick")
     assert {f.claim: f.verdict for f in found}[least] == "fails"
     assert "do not hold here 1," in headlines(metrics, "quick", found)[1]
+
+
+def test_headline_and_findings_take_the_mean_over_seeds_and_not_the_best(workdir):
+    metrics = read_metrics(collect("quick", workdir))
+    chosen = metrics["metric"].eq("bits_per_dim") & metrics["system"].eq("marscf-affine")
+    worse = [metrics[chosen].assign(seed=seed, value=value) for seed, value in ((1, 2.0), (2, 2.2))]
+    metrics = pandas.concat([metrics, *worse])
+    found = findings(metrics, "quick")
+    first = headlines(metrics, "quick", found)[0]
+    assert "mAR-SCF (affine) on Digits 8×8: 2.00 ± 0.20 bits/dim (mean ± standard deviation" in plain(first)
+    assert all(f"[{seed}](#run-digits-marscf-affine-seed{seed})" in first for seed in (0, 1, 2))
+    prior = next(finding for finding in found if finding.claim.startswith("A mAR prior"))
+    # its best seed, 1.80, is ten standard errors better than Glow's 1.90; the mean of its seeds is not
+    assert prior.verdict == "open"
+    assert "2.00 ± 0.12 (mean ± standard error of seeds 0, 1, 2) against" in plain(prior.evidence)
 
 
 def test_notebooks_are_tidy_and_take_their_parameters():

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from marscf.reporting import tables
-from marscf.reporting.collect import collect
+from marscf.reporting.collect import collect, read_metrics
+from marscf.reporting.findings import findings, plain
 from marscf.reporting.index import write_index
 from marscf.reporting.interpolation import sensitivity_table
 
@@ -29,14 +30,31 @@ def test_gains_are_over_the_straight_line_at_interior_points(study):
     table = sensitivity_table([study])
     assert [row[2].text for row in table.rows] == ["straight line", "λ1 = 0.2", "λ1 = 0.5"]
     line, *ours = table.rows
-    assert [cell.value for cell in line[3:7]] == [""] * 4 and line[7].value == 10
+    assert [cell.value for cell in line[3:9]] == [""] * 6 and line[9].value == 10
     for row, (value, gains) in zip(ours, GAINS.items(), strict=True):
         # factors 1 and 3 of the first pair, 2 and 6 of the second: their means are 2 and 4
-        for mean, least, gain in ((row[3], row[4], gains[0]), (row[5], row[6], gains[1])):
+        for (mean, least, higher), gain in zip((row[3:6], row[6:9]), gains, strict=True):
             assert mean.value == pytest.approx(3 * gain)
             assert least.value == pytest.approx(min(gain, 6 * gain))
-        assert row[7].value == pytest.approx(3 * value)
+            assert higher.text == ("at 4 of 4" if gain > 0 else "at 0 of 4")
+        assert row[9].value == pytest.approx(3 * value)
     assert ours[1][3].text == "12.0 ± 4"  # 8 and 16
+
+
+def test_finding_counts_where_each_density_is_higher_and_asks_it_of_the_optimised_one(study):
+    metrics = read_metrics(collect("quick", [study]))
+
+    def found():
+        return next(f for f in findings(metrics, "quick") if f.claim.startswith("All of the way"))
+
+    assert found().verdict == "holds"
+    assert "log p(z), which is optimised, is higher at 8 of 8 interior points" in plain(found().evidence)
+    assert "log p(x) of the image, which is not, at 4 of 8 interior points" in found().evidence
+    path = Path(study) / "interpolation.csv"
+    moved = "0,ours,0.2,1,0.25,-89.0,"  # to a place less dense than the line's
+    assert moved in path.read_text()
+    path.write_text(path.read_text().replace(moved, "0,ours,0.2,1,0.25,-90.5,"))
+    assert found().verdict == "fails" and "at 7 of 8" in found().evidence
 
 
 def test_the_page_has_it(study):

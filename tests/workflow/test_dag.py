@@ -16,6 +16,7 @@ TABLES = [
     "table_sampling_growth",
     "table_interpolation",
     "table_published",
+    "table_equal_time",
 ]
 
 

@@ -181,8 +181,9 @@ def products():
     found = {
         "table_likelihood": ([metrics], list(RUNS)),
         "table_published": ([metrics], list(RUNS)),
-        "training_curves": ([f"{run}/receipt.json" for run in RUNS], list(RUNS)),
     }
+    for name in ("training_curves", "table_equal_time"):
+        found[name] = ([f"{run}/receipt.json" for run in RUNS], list(RUNS))
     if FIDELITY.extractor != "none":
         found["table_fidelity"] = ([metrics], list(RUNS))
     if speed := timings():
@@ -192,7 +193,7 @@ def products():
         runs = [run for system in figure.systems for run in run_at(figure.dataset, system)]
         if runs:
             files = [f"{run}/{file}" for run in runs for file in ("samples.npy", "likelihood.json")]
-            found[name] = (files, runs)
+            found[name] = ([f"data/datasets/{figure.dataset}/manifest.json", *files], runs)
     if runs := list(interpolated()):
         found["table_interpolation"] = ([f"{run}/interpolation.csv" for run in runs], runs)
         found["fig11_interpolation"] = ([f"{run}/interpolation.npz" for run in runs], runs)
