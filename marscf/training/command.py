@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--time-limit",
         metavar="T",
-        help="stop cleanly after so long, with exit code 75: 90s, 9m, 2h, 1h30m (default: none)",
+        default=os.environ.get("MARSCF_TIME_LIMIT"),
+        help="stop cleanly after so long, with exit code 75: 90s, 9m, 2h, 1h30m (default: "
+        "$MARSCF_TIME_LIMIT, else none)",
     )
     parser.epilog = """examples:
   marscf train data/runs/quick/digits/marscf-affine/seed0
