@@ -53,7 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     floor = _stage(
         stages,
         "floor",
-        "the same of real images against real images -> FOLDER/floor.json: the least that can be reached",
+        "the same of real images against real images -> FOLDER/floor.json: what a perfect model would get",
         run_floor,
     )
     floor.add_argument("folder", metavar="FOLDER", help="data/runs/<scale>/<dataset>")
