@@ -1,10 +1,12 @@
 """Samples of several systems beside real images (Figs. 8 to 10)."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from marscf.errors import DataError
 from marscf.reporting import sources, style
 from marscf.runs import Run
 
@@ -35,14 +37,17 @@ def show(axes: "Axes", images: np.ndarray, columns: int) -> None:
 def sample_grids(runs: Sequence[str], limit: int = 64) -> "Figure":
     """Draw a square of real images, then one of samples of each run, with bits/dim ± standard error and seed.
 
-    None is chosen: they are the first draws of the seed, and the first images of the validation split.
+    None is chosen: they are the first draws of the seed, and the first images of the validation split. Real
+    images are left out where the dataset is not prepared, as in a clone that pulled its trained models.
     """
     from matplotlib import pyplot
 
     style.use()
-    drawn = [images[:limit] for images in (sources.real(runs[0], limit), *map(sources.samples, runs))]
+    drawn, titles = [sources.samples(run)[:limit] for run in runs], [*map(_title, runs)]
+    with suppress(DataError):
+        drawn.insert(0, sources.real(runs[0], limit))
+        titles.insert(0, f"Real images\n{sources.dataset_title(Run.from_path(runs[0]).dataset)}\n")
     side = min(int(np.sqrt(len(images))) for images in drawn)
-    titles = [f"Real images\n{sources.dataset_title(Run.from_path(runs[0]).dataset)}\n", *map(_title, runs)]
     size = (style.PAGE, (style.PAGE - 0.1) / len(drawn) + 0.55)
     figure, row = pyplot.subplots(1, len(drawn), figsize=size, squeeze=False, layout="compressed")
     figure.get_layout_engine().set(wspace=0.04)

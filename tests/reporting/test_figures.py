@@ -66,6 +66,14 @@ def test_real_images_beside_the_samples_are_validation_images(workdir):
     np.testing.assert_array_equal(real, samples.tiled(expected, 8))
 
 
+def test_samples_are_drawn_without_the_dataset(workdir):
+    whole = samples.sample_grids(workdir[:1])
+    Path("data/datasets").rename("elsewhere")
+    alone = samples.sample_grids(workdir[:1])
+    assert [len(figure.axes) for figure in (whole, alone)] == [2, 1]
+    assert alone.axes[0].get_title(loc="left") == whole.axes[1].get_title(loc="left")
+
+
 def test_frames_are_around_the_real_ends_and_they_alone(workdir):
     read, _ = interpolation.read_paths(workdir[1])
     for axes, pair in zip(interpolation.paths(workdir[1:2]).axes, read, strict=True):

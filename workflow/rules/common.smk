@@ -193,7 +193,7 @@ def products():
         runs = [run for system in figure.systems for run in run_at(figure.dataset, system)]
         if runs:
             files = [f"{run}/{file}" for run in runs for file in ("samples.npy", "likelihood.json")]
-            found[name] = ([f"data/datasets/{figure.dataset}/manifest.json", *files], runs)
+            found[name] = (files, runs)
     if runs := list(interpolated()):
         found["table_interpolation"] = ([f"{run}/interpolation.csv" for run in runs], runs)
         found["fig11_interpolation"] = ([f"{run}/interpolation.npz" for run in runs], runs)
