@@ -1,12 +1,12 @@
 """The benchmarks' history: a line for every measurement, and one plot of how the ratios went."""
 
 import csv
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from marscf.files import replacing
+from marscf.training.receipt import code_version
 
 COLUMNS = ("date", "commit", "device", "torch", "work", "coupling", "steps", "channels", "side", "batch_size")
 MEASURED = ("implementation", "median_seconds", "speed_over_reference", "share_of_matmul_rate")
@@ -17,7 +17,7 @@ def append(rows: list[dict[str, Any]], facts: dict[str, Any], path: Path) -> Non
     """Add what `bench` measured to the history in `path`, a CSV."""
     about = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
+        "commit": code_version(),
         "device": facts["machine"]["device"],
         "torch": facts["machine"]["torch"],
     }
@@ -66,9 +66,3 @@ def plot(path: Path) -> None:
     figure.autofmt_xdate()
     style.save(figure, path.with_suffix(""))
     pyplot.close(figure)
-
-
-def _commit() -> str:
-    command = ["git", "describe", "--always", "--dirty"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or "unknown"

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from marscf.studies.machine import synchronise
+
 
 @dataclass(frozen=True)
 class Times:
@@ -42,12 +44,6 @@ def interleaved(
             synchronise(device)
             own.append(time.perf_counter() - start)
     return [Times(tuple(own)) for own in seconds]
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait for the device to finish what it was asked."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def ratio(slow: Times, fast: Times) -> tuple[float, float, float]:
