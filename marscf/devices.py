@@ -29,3 +29,12 @@ def choose_device(name: str = "auto", local_rank: int = 0) -> "torch.device":
     if number >= gpus:
         raise ConfigError(f"no device {name!r}: torch sees {gpus} CUDA GPUs; use --device cpu or auto")
     return torch.device("cuda", number)
+
+
+def computes_in_bfloat16(device: "torch.device") -> bool:
+    """Whether bfloat16 is native to the device; a CPU that only emulates it is many times slower in it."""
+    import torch
+
+    if device.type == "cpu":
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)

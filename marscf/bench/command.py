@@ -12,7 +12,7 @@ from marscf.devices import HELP as DEVICE_HELP
 
 EXAMPLES = """examples:
   marscf bench training --coupling affine --steps 32 --channels 512 --batch-size 16
-  marscf bench sampling --coupling mixlogcdf --steps 4 --channels 96
+  marscf bench sampling --coupling mixlogcdf --steps 4 --channels 96 --authors-code ~/mar-scf
   marscf bench growth --coupling mixlogcdf --steps 2 --channels 32 --batch-size 4
 `training`, `evaluation` and `sampling` write OUT/WORK-COUPLING.csv (one row an implementation) and .json (the
 machine, ratios, FLOP/s, megabytes), add a line each to OUT/history.csv and draw OUT/history.png.
@@ -35,6 +35,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--channels", type=int, default=512, help="hidden channels, C (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=16, help="images (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="timed pairs (default: %(default)s)")
+    parser.add_argument(
+        "--authors-code",
+        type=Path,
+        metavar="DIR",
+        help="a clone of the authors' code (visinf/mar-scf), to be measured too; not for growth",
+    )
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     parser.add_argument("--out", type=Path, default=Path("reports/bench"), help="folder (%(default)s)")
 
@@ -60,7 +66,9 @@ def run(args: argparse.Namespace) -> None:
             f"the farthest off by {steps['farthest']:g}"
         )
         return
-    rows, facts = bench(args.work, device, options, args.side, args.batch_size, args.repeats)
+    rows, facts = bench(
+        args.work, device, options, args.side, args.batch_size, args.repeats, args.authors_code
+    )
     for row in rows:
         print(line(row))
     write(rows, facts, prefix)
@@ -76,6 +84,8 @@ def line(row: dict[str, Any]) -> str:
         f"({row['slowest_ratio']:.2f} to {row['fastest_ratio']:.2f})  "
         f"{row['share_of_matmul_rate']:.2f} of the matmul rate"
     )
+    if row["speed_over_authors"]:
+        text += f"  ×{row['speed_over_authors']:.2f} the authors'"
     if row["kept_megabytes"]:
         text += f"  {row['kept_megabytes']:.1f} MB kept for backward"
     return text

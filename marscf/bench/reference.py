@@ -29,6 +29,9 @@ def stepwise(model: MultiScaleFlow) -> MultiScaleFlow:
     """Return a copy of the model, with the same weights, that computes step by step."""
     reference = copy.deepcopy(model)
     for module in reference.modules():
+        if isinstance(module, MARPrior):  # the whole image at once
+            module.lstm.dilation *= module.lattice
+            module.lstm.padding *= module.lattice
         for name, function in _METHODS.get(type(module), {}).items():
             setattr(module, name, types.MethodType(function, module))
     return reference

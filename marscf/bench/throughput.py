@@ -1,5 +1,6 @@
 """Training, evaluation and sampling of the multi-scale flow: fast code against the step-by-step reference."""
 
+import copy
 import csv
 import io
 from pathlib import Path
@@ -7,9 +8,12 @@ from typing import Any
 
 import torch
 
+from marscf.bench import authors
 from marscf.bench.measure import counted_flops, interleaved, matmul_rate, peak_bytes, ratio
 from marscf.bench.reference import stepwise
 from marscf.bench.work import prepare, trained_like
+from marscf.devices import computes_in_bfloat16
+from marscf.errors import ConfigError
 from marscf.files import replacing, write_json
 from marscf.studies.machine import machine
 
@@ -21,22 +25,35 @@ def bench(
     side: int = 32,
     batch_size: int = 16,
     repeats: int = 3,
+    authors_code: Path | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Time one kind of work, implementations in turn; returns a row for each, and the machine's facts."""
-    fast = trained_like(options, side, device)
-    works = {
-        "stepwise float32": prepare(work, stepwise(fast), batch_size),
-        "float32": prepare(work, fast, batch_size),
-    }
-    if work == "training":
-        works["bfloat16"] = prepare(work, trained_like(options, side, device), batch_size, low_precision=True)
+    """Time one kind of work, implementations in turn; returns a row for each, and the machine's facts.
+
+    With `authors_code`, a checkout of it, theirs is one of them, and all have its weights.
+    """
+    works, facts = {}, {"machine": machine(device)}
+    if authors_code is None:
+        fast = trained_like(options, side, device)
+    else:
+        if side != authors.SIDE:
+            raise ConfigError(f"--side {side}: the authors' code has {authors.SIDE}")
+        theirs = authors.load(authors_code, options, batch_size).to(device)
+        fast = authors.ours(theirs, options).to(device)
+        facts["bits_per_dim_from_authors"] = authors.difference(theirs, fast, batch_size)
+        works["authors' code"] = authors.prepare(work, theirs, batch_size)
+    works["stepwise float32"] = prepare(work, stepwise(fast), batch_size)
+    works["float32"] = prepare(work, fast, batch_size)
+    kinds = [torch.float32] + [torch.bfloat16] * computes_in_bfloat16(device)
+    if work == "training" and torch.bfloat16 in kinds:
+        works["bfloat16"] = prepare(work, copy.deepcopy(fast), batch_size, low_precision=True)
     flops = [counted_flops(one.call) for one in works.values()]
     kept = [one.kept_bytes() for one in works.values()]
     peaks = [peak_bytes(one.call, device) for one in works.values()]
     times = interleaved([one.call for one in works.values()], repeats, device)
+    reference = times[list(works).index("stepwise float32")]
     rows = []
     for name, own, bytes_kept, peak, count in zip(works, times, kept, peaks, flops, strict=True):
-        middle, least, greatest = ratio(times[0], own)
+        middle, least, greatest = ratio(reference, own)
         rows.append(
             {
                 "work": work,
@@ -49,18 +66,13 @@ def bench(
                 "speed_over_reference": middle,
                 "slowest_ratio": least,
                 "fastest_ratio": greatest,
+                "speed_over_authors": None if authors_code is None else ratio(times[0], own)[0],
                 "gigaflop": count / 1e9,
                 "kept_megabytes": bytes_kept / 1e6,
                 "peak_megabytes": None if peak is None else peak / 1e6,
             }
         )
-    facts = {
-        "machine": machine(device),
-        "matmul_flops": {
-            str(kind).removeprefix("torch."): matmul_rate(device, kind)
-            for kind in (torch.float32, torch.bfloat16)
-        },
-    }
+    facts["matmul_flops"] = {str(kind).removeprefix("torch."): matmul_rate(device, kind) for kind in kinds}
     for row in rows:
         kind = "bfloat16" if row["implementation"] == "bfloat16" else "float32"
         row["share_of_matmul_rate"] = (

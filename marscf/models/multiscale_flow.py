@@ -133,7 +133,13 @@ class MultiScaleFlow(FlowModel):
                 self.priors.append(GaussianPrior(width, context))
             else:
                 self.priors.append(
-                    MARPrior(context, lstm_channels=lstm_channels, lstm_layers=lstm_layers, level=level)
+                    MARPrior(
+                        context,
+                        lstm_channels=lstm_channels,
+                        lstm_layers=lstm_layers,
+                        level=level,
+                        sides=(height, breadth),
+                    )
                 )
             self._latent_shapes.append((width, height, breadth))
 

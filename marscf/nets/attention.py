@@ -70,7 +70,11 @@ def _weights(query: Tensor, key: Tensor) -> Tensor:
 
 
 def _kept(like: Tensor, threshold: int, generator: torch.Generator) -> Tensor:
-    """Which weights are kept: 16 random bits for each, four a draw."""
+    """Return 1 where a weight is kept, else 0: 16 random bits for each, four a draw.
+
+    By clamping, since on a CPU a comparison, and what uses its booleans, takes several times as long.
+    """
     draws = torch.empty(-(-like.numel() // 4), dtype=torch.int64)
     bits = draws.random_(-(2**63), None, generator=generator).view(torch.int16)[: like.numel()]
-    return (bits >= threshold - LEVELS // 2).view(like.shape)
+    least = threshold - LEVELS // 2  # that is kept
+    return bits.clamp_(least - 1, least).sub_(least - 1).to(like.dtype).view(like.shape)

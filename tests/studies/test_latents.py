@@ -37,7 +37,7 @@ def test_residuals_of_the_priors_have_their_density():
     """log p(z) = log N(residual) - log|dz/dresidual|: the residuals are those of `log_prob`."""
     torch.manual_seed(0)
     z = torch.randn(2, 3, 4, 4, dtype=torch.float64)
-    gaussian, mar = GaussianPrior(3), MARPrior(None, lstm_channels=4, lstm_layers=1, level=3)
+    gaussian, mar = GaussianPrior(3), MARPrior(None, lstm_channels=4, lstm_layers=1, level=3, sides=(2, 2))
     torch.nn.init.normal_(gaussian.constants, std=0.3)
     for prior in (gaussian.double(), mar.double()):
         with torch.no_grad():
