@@ -15,9 +15,9 @@ EXAMPLES = """examples:
   marscf bench sampling --coupling mixlogcdf --steps 4 --channels 96 --authors-code ~/mar-scf
   marscf bench growth --coupling mixlogcdf --steps 2 --channels 32 --batch-size 4
 `training`, `evaluation` and `sampling` write OUT/WORK-COUPLING.csv (one row an implementation) and .json (the
-machine, ratios, FLOP/s, megabytes), add a line each to OUT/history.csv and draw OUT/history.png.
+machine, ratios, FLOP/s, megabytes, profile), add a line each to OUT/history.csv and draw OUT/history.png.
 `growth` measures time, memory and sequential steps over the side N, the batch and the number of images, and
-fits exponents; it writes OUT/growth-COUPLING.csv and .json"""
+fits exponents; it writes OUT/growth-COUPLING.csv and .json. OUT/README.md tells all of it"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +49,7 @@ def run(args: argparse.Namespace) -> None:
     """Measure, print a table, and write what was measured."""
     from marscf.bench import history
     from marscf.bench.growth import growth
+    from marscf.bench.report import write_report
     from marscf.bench.throughput import bench, write
     from marscf.devices import choose_device
 
@@ -65,6 +66,7 @@ def run(args: argparse.Namespace) -> None:
             f"{'sampling over side':>24}: steps are {steps['slope']:g} N {steps['offset']:+g}, "
             f"the farthest off by {steps['farthest']:g}"
         )
+        write_report(args.out)
         return
     rows, facts = bench(
         args.work, device, options, args.side, args.batch_size, args.repeats, args.authors_code
@@ -74,6 +76,7 @@ def run(args: argparse.Namespace) -> None:
     write(rows, facts, prefix)
     history.append(rows, facts, args.out / "history.csv")
     history.plot(args.out / "history.csv")
+    write_report(args.out)
 
 
 def line(row: dict[str, Any]) -> str:

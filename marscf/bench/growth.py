@@ -49,8 +49,8 @@ def growth(
         (times,) = interleaved([call], repeats, device)
         with counted() as steps:
             one.call()
-        row = {"work": kind, "over": over, "size": size, "side": n, "batch_size": images // calls}
-        row |= {"levels": own["levels"], "median_seconds": times.median}
+        row = {"work": kind, "over": over, "size": size, "side": n, "batch_size": images // calls, **own}
+        row |= {"median_seconds": times.median}
         row |= {"kept_megabytes": one.kept_bytes() / 1e6, "sequential_steps": steps.total}
         rows.append(row)
     return rows, {"machine": machine(device), "exponents": exponents(rows), "steps": steps_line(rows)}

@@ -59,6 +59,27 @@ def counted_flops(work: Callable[[], object]) -> int:
     return counter.get_total_flops()
 
 
+#: Kinds of operators, by what is in their names; what fits none is `other`.
+KINDS = {
+    "convolutions": ("convolution", "conv2d"),
+    "matrix products": ("::mm", "::bmm", "::addmm", "::baddbmm"),
+    "copies": ("::copy_", "::cat", "::clone", "::fill_", "::zero_", "::stack"),
+}
+
+
+def profiled(work: Callable[[], object], device: torch.device) -> dict[str, float]:
+    """Return the share of one call's time on the device by kind of operator."""
+    on_gpu = device.type == "cuda"
+    with torch.autograd.profiler.profile(use_device="cuda" if on_gpu else None) as profile:
+        work()
+    times: dict[str, float] = dict.fromkeys([*KINDS, "other"], 0.0)
+    for entry in profile.key_averages():
+        kind = next((k for k, names in KINDS.items() if any(n in entry.key for n in names)), "other")
+        times[kind] += entry.self_device_time_total if on_gpu else entry.self_cpu_time_total
+    total = sum(times.values())
+    return {kind: round(time / total, 3) for kind, time in times.items()}
+
+
 def kept_bytes(forward: Callable[[], Tensor], parameters: Sequence[Tensor]) -> int:
     """Count the bytes of distinct storages that a forward pass keeps for its backward pass.
 

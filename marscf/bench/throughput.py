@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from marscf.bench import authors
-from marscf.bench.measure import counted_flops, interleaved, matmul_rate, peak_bytes, ratio
+from marscf.bench.measure import counted_flops, interleaved, matmul_rate, peak_bytes, profiled, ratio
 from marscf.bench.reference import stepwise
 from marscf.bench.work import prepare, trained_like
 from marscf.devices import computes_in_bfloat16
@@ -73,6 +73,7 @@ def bench(
             }
         )
     facts["matmul_flops"] = {str(kind).removeprefix("torch."): matmul_rate(device, kind) for kind in kinds}
+    facts["profile"] = {name: profiled(one.call, device) for name, one in works.items()}
     for row in rows:
         kind = "bfloat16" if row["implementation"] == "bfloat16" else "float32"
         row["share_of_matmul_rate"] = (

@@ -1,0 +1,113 @@
+"""What was measured, to read: `README.md` in the benchmarks' folder."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from marscf.files import read_json, replacing
+
+WORKS = ("training", "evaluation", "sampling")
+
+
+def write_report(folder: Path) -> Path:
+    """Write `folder/README.md` from the `.json` files of `marscf bench` that lie there."""
+    records = {path.stem: read_json(path) for path in sorted(folder.glob("*-*.json"))}
+    speeds = [records[name] for work in WORKS for name in records if name.startswith(f"{work}-")]
+    growths = {name: record for name, record in records.items() if name.startswith("growth-")}
+    lines = [
+        "# What the code costs",
+        "",
+        "Written by `marscf bench`; `marscf bench --help` says how to make it again.",
+        "",
+    ]
+    if speeds:
+        lines += [*_speeds(speeds), *_profiles(speeds)]
+    if growths:
+        lines += _growth(growths)
+    if (folder / "history.png").is_file():
+        lines += ["## History", "", "![Speed over the step-by-step reference, by date](history.png)", ""]
+    path = folder / "README.md"
+    with replacing(path) as temporary:
+        temporary.write_text("\n".join(lines))
+    return path
+
+
+def _title(row: dict[str, Any]) -> str:
+    size = f"{row['coupling']} {row['steps']}×{row['channels']}, {row['side']}×{row['side']}"
+    return f"{row['work']}, {size}, batch {row['batch_size']}"
+
+
+def _speeds(records: list[dict[str, Any]]) -> Iterator[str]:
+    yield from (
+        "## Speed, in turn in one process",
+        "",
+        "Images a second; how many times as fast as the step-by-step reference, and as the authors' code on",
+        "equal weights; as fast as theirs, how many times, convolutions and matrix products alone would be,",
+        "at this machine's own rate of a large product (the FLOP floor); activations kept for backward.",
+        "",
+        "| work | implementation | images/s | ×reference | ×authors | ×authors at the floor | kept, MB |",
+        "|---|---|--:|--:|--:|--:|--:|",
+    )
+    for record in records:
+        for row in record["rows"]:
+            cells = [
+                _title(row),
+                row["implementation"],
+                f"{row['images_per_second']:.2f}",
+                f"{row['speed_over_reference']:.2f}",
+                _number(row["speed_over_authors"]),
+                _number(row["speed_over_authors"], 1 / row["share_of_matmul_rate"]),
+                f"{row['kept_megabytes']:.0f}" if row["kept_megabytes"] else "",
+            ]
+            yield f"| {' | '.join(cells)} |"
+    machines = dict.fromkeys(_machine(record) for record in records)
+    yield from ("", *machines, "")
+
+
+def _profiles(records: list[dict[str, Any]]) -> Iterator[str]:
+    kinds = list(next(iter(records[0]["profile"].values())))
+    yield from (
+        "## Where the time goes",
+        "",
+        f"| work | implementation | {' | '.join(kinds)} |",
+        f"|---|---|{'--:|' * len(kinds)}",
+    )
+    for record in records:
+        for name, shares in record["profile"].items():
+            parts = " | ".join(f"{share:.0%}" for share in shares.values())
+            yield f"| {_title(record['rows'][0])} | {name} | {parts} |"
+    yield ""
+
+
+def _growth(records: dict[str, dict[str, Any]]) -> Iterator[str]:
+    yield from (
+        "## How the cost grows",
+        "",
+        "Exponents k of cost ~ size^k, with a 95 % interval of how well a power law describes the points.",
+        "",
+        "| model | what | cost | exponent |",
+        "|---|---|---|--:|",
+    )
+    for record in records.values():
+        row = record["rows"][0]
+        model = f"{row['coupling']} {row['steps']}×{row['channels']}"
+        for what, costs in record["exponents"].items():
+            for cost, (exponent, low, high) in costs.items():
+                yield f"| {model} | {what} | {cost} | {exponent:.2f} [{low:.2f}, {high:.2f}] |"
+        steps = record["steps"]
+        line = f"{steps['slope']:g} N {steps['offset']:+g}, the farthest off by {steps['farthest']:g}"
+        yield f"| {model} | sampling over side | sequential steps | {line} |"
+    yield ""
+
+
+def _machine(record: dict[str, Any]) -> str:
+    facts = record["machine"]
+    rates = ", ".join(f"{rate / 1e9:.0f} GFLOP/s in {kind}" for kind, rate in record["matmul_flops"].items())
+    text = f"Measured on {facts['device']}, torch {facts['torch']}; a large product: {rates}."
+    if (far := record.get("bits_per_dim_from_authors")) is not None:
+        text += f" The authors' code and ours differ by {far:.1g} bits/dim at most."
+    return text
+
+
+def _number(value: float | None, factor: float = 1.0) -> str:
+    return "" if value is None else f"{value * factor:.2f}"
