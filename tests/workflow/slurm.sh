@@ -52,7 +52,7 @@ InactiveLimit=0
 KillWait=20
 Waittime=0
 GresTypes=gpu
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$megabytes Gres=gpu:1 State=UNKNOWN
+NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc --all) RealMemory=$megabytes Gres=gpu:1 State=UNKNOWN
 PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE DefMemPerCPU=512 State=UP
 CONF
     # a GPU by name alone, so that `gpu` resources are counted

@@ -16,6 +16,7 @@ SCRIPT = Path(__file__).with_name("slurm.sh")
 PROFILE = ["--profile", "workflow/profiles/slurm"]
 HERE = [  # what a site adds to the profile: this one has no accounting, and tests are impatient
     *("--default-resources", "slurm_partition=debug", "runtime=30", "mem_mb=1000"),
+    *("--set-threads", "sampling_speed=1"),
     *("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2"),
     *("--seconds-between-status-checks", "2", "--latency-wait", "20"),
 ]

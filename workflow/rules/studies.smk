@@ -1,4 +1,4 @@
-# One job that takes all cores, so that nothing else runs while it times.
+# One job that takes all cores, so that nothing else runs while it times (on a cluster, see its profile).
 rule sampling_speed:
     input:
         timed_receipts(),
