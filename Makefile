@@ -44,8 +44,8 @@ BASE ?= HEAD
 test: $(READY)  ## the tests, within 15 minutes on 2 cores
 	$(BIN)/python -m pytest -m "not long"
 
-test-all: $(READY)  ## these and the long ones
-	$(BIN)/python -m pytest
+test-all: test  ## these and the long ones, as long again and more
+	$(BIN)/python -m pytest -m long
 
 lint: $(READY)  ## ruff, snakefmt, snakemake --lint
 	$(BIN)/ruff check $(PYTHON_FILES)

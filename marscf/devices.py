@@ -1,5 +1,7 @@
 """Which device a stage runs on: the `--device` option."""
 
+import platform
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from marscf.errors import ConfigError
@@ -38,3 +40,12 @@ def computes_in_bfloat16(device: "torch.device") -> bool:
     if device.type == "cpu":
         return torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def processor() -> str:
+    """Return the CPU's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine() or "CPU"

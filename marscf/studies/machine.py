@@ -2,9 +2,10 @@
 
 import os
 import platform
-from pathlib import Path
 
 import torch
+
+from marscf.devices import processor
 
 
 def describe(device: torch.device) -> str:
@@ -12,14 +13,14 @@ def describe(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
-    return f"{_cpu()}, {threads} thread{'s' if threads > 1 else ''}"
+    return f"{processor()}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def machine(device: torch.device) -> dict[str, object]:
     """Return what a time depends on beside the model: device, CPU, cores, threads, torch."""
     return {
         "device": describe(device),
-        "cpu": _cpu(),
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -32,11 +33,3 @@ def synchronise(device: torch.device) -> None:
     """Wait until the device has done all that it was asked."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine() or "CPU"

@@ -17,6 +17,7 @@ from torch import Tensor
 from marscf import models
 from marscf.data.arrays import open_split
 from marscf.data.batches import Batches
+from marscf.devices import computes_in_bfloat16
 from marscf.errors import ConfigError, Interrupted, MarscfError
 from marscf.files import seed_from
 from marscf.models.base import DensityModel
@@ -56,6 +57,8 @@ class Training:
         self.validate = Validation(open_split(config["dataset"], "val"), config, processes)
         self.checkpoints = Checkpoints(folder, config, data_digest)
         self.say = say if processes.first else lambda line: None
+        if self.settings["precision"] == "bfloat16" and not computes_in_bfloat16(processes.device):
+            self.say(f"{processes.device} only emulates bfloat16: with precision float32 it is far faster")
         if processes.first:
             self.checkpoints.clean()
             (folder / RECEIPT).unlink(missing_ok=True)  # it was not this config's, data's or weights'

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from marscf import __version__
+from marscf.devices import processor
 from marscf.errors import MarscfError
 from marscf.files import read_json, sha256_file, write_json
 from marscf.models import WEIGHTS
@@ -66,7 +67,7 @@ def host(device: Any, processes: int) -> dict[str, Any]:
     import torch
 
     return {
-        "cpu": _processor(),
+        "cpu": processor(),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "device": device.type,
         "processes": processes,
@@ -75,14 +76,6 @@ def host(device: Any, processes: int) -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def peak_memory(device: Any) -> int:

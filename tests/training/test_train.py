@@ -16,6 +16,7 @@ from comparing import assert_same, log
 
 import marscf
 from marscf.cli import main
+from marscf.devices import computes_in_bfloat16
 from marscf.errors import ConfigError, DataError, MarscfError
 from marscf.files import read_json, sha256_file
 from marscf.training.command import train_run
@@ -237,7 +238,7 @@ def test_trains_with_torch_numpy_safetensors_and_tqdm_alone(make_run):
     assert not (folder / "tensorboard").exists()
 
 
-def test_flags_reach_the_model(make_run, monkeypatch):
+def test_flags_reach_the_model(make_run, monkeypatch, capsys):
     import tiny_model
 
     seen = []
@@ -250,6 +251,8 @@ def test_flags_reach_the_model(make_run, monkeypatch):
     monkeypatch.setattr(tiny_model.Tiny, "log_prob", watched)
     training = {"activation_checkpointing": True, "precision": "bfloat16", "accumulate": 4}
     receipt = train_run(make_run(steps=2, validate_every=2, **training), "cpu")
+    emulated = not computes_in_bfloat16(torch.device("cpu"))
+    assert ("only emulates bfloat16" in capsys.readouterr().err) == emulated
     assert set(seen) == {(True, True, True, 4), (False, True, False, 16), (False, True, False, 8)}
     assert np.isfinite(receipt["best_validation_bits_per_dim"])
 
