@@ -67,17 +67,21 @@ KINDS = {
 }
 
 
-def profiled(work: Callable[[], object], device: torch.device) -> dict[str, float]:
-    """Return the share of one call's time on the device by kind of operator."""
+def profiled(work: Callable[[], object], device: torch.device) -> tuple[dict[str, float], int]:
+    """Return the share of one call's time on the device by kind of operator, and its launches on a GPU."""
     on_gpu = device.type == "cuda"
     with torch.autograd.profiler.profile(use_device="cuda" if on_gpu else None) as profile:
         work()
     times: dict[str, float] = dict.fromkeys([*KINDS, "other"], 0.0)
-    for entry in profile.key_averages():
+    entries = profile.key_averages()
+    for entry in entries:
         kind = next((k for k, names in KINDS.items() if any(n in entry.key for n in names)), "other")
         times[kind] += entry.self_device_time_total if on_gpu else entry.self_cpu_time_total
     total = sum(times.values())
-    return {kind: round(time / total, 3) for kind, time in times.items()}
+    launches = sum(
+        entry.count for entry in entries if entry.key.startswith(("cudaLaunch", "cudaGraphLaunch"))
+    )
+    return {kind: round(time / total, 3) for kind, time in times.items()}, launches
 
 
 def kept_bytes(forward: Callable[[], Tensor], parameters: Sequence[Tensor]) -> int:

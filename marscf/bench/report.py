@@ -41,12 +41,12 @@ def _speeds(records: list[dict[str, Any]]) -> Iterator[str]:
     yield from (
         "## Speed, in turn in one process",
         "",
-        "Images a second; how many times as fast as the step-by-step reference, and as the authors' code on",
-        "equal weights; as fast as theirs, how many times, convolutions and matrix products alone would be,",
-        "at this machine's own rate of a large product (the FLOP floor); activations kept for backward.",
+        "Medians. ×reference: as fast as the step-by-step reference how many times; ×authors: as the authors'",
+        "code, on equal weights; floor: ×authors if there were only the convolutions and matrix products, at",
+        "this machine's own rate of a large product; kept: activations for the backward pass; launches: GPU.",
         "",
-        "| work | implementation | images/s | ×reference | ×authors | ×authors at the floor | kept, MB |",
-        "|---|---|--:|--:|--:|--:|--:|",
+        "| work | implementation | images/s | ×reference | ×authors | floor | kept, MB | launches |",
+        "|---|---|--:|--:|--:|--:|--:|--:|",
     )
     for record in records:
         for row in record["rows"]:
@@ -58,6 +58,7 @@ def _speeds(records: list[dict[str, Any]]) -> Iterator[str]:
                 _number(row["speed_over_authors"]),
                 _number(row["speed_over_authors"], 1 / row["share_of_matmul_rate"]),
                 f"{row['kept_megabytes']:.0f}" if row["kept_megabytes"] else "",
+                str(row["launches"] or ""),
             ]
             yield f"| {' | '.join(cells)} |"
     machines = dict.fromkeys(_machine(record) for record in records)

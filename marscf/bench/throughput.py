@@ -73,8 +73,10 @@ def bench(
             }
         )
     facts["matmul_flops"] = {str(kind).removeprefix("torch."): matmul_rate(device, kind) for kind in kinds}
-    facts["profile"] = {name: profiled(one.call, device) for name, one in works.items()}
-    for row in rows:
+    profiles = [profiled(one.call, device) for one in works.values()]
+    facts["profile"] = {name: shares for name, (shares, _) in zip(works, profiles, strict=True)}
+    for row, (_, launches) in zip(rows, profiles, strict=True):
+        row["launches"] = launches
         kind = "bfloat16" if row["implementation"] == "bfloat16" else "float32"
         row["share_of_matmul_rate"] = (
             1e9 * row["gigaflop"] / row["median_seconds"] / facts["matmul_flops"][kind]

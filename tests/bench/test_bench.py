@@ -24,6 +24,9 @@ def test_bench_writes_what_it_measured(work, tmp_path):
     write(rows, facts, tmp_path / "bench")
     assert (tmp_path / "bench.csv").read_text().count("\n") == len(rows) + 1
     assert (tmp_path / "bench.json").is_file()
+    assert facts["profile"].keys() == {row["implementation"] for row in rows}
+    assert all(sum(shares.values()) == pytest.approx(1, abs=0.01) for shares in facts["profile"].values())
+    assert all(row["launches"] == 0 for row in rows)
 
 
 def test_growth_counts_linear_steps_and_memory_over_the_batch():
@@ -53,3 +56,5 @@ def test_command_keeps_a_history(tmp_path, monkeypatch):
     assert lines[0].startswith("date,commit,device")
     assert (tmp_path / "bench" / "history.png").stat().st_size > 1000
     assert len(json.loads((tmp_path / "bench" / "sampling-affine.json").read_text())["rows"]) == 2
+    report = (tmp_path / "bench" / "README.md").read_text()
+    assert "| sampling, affine 1×8, 8×8, batch 2 | float32 |" in report and "history.png" in report
