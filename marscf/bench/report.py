@@ -41,7 +41,7 @@ def _speeds(records: list[dict[str, Any]]) -> Iterator[str]:
     yield from (
         "## Speed, in turn in one process",
         "",
-        "Medians. ×reference: as fast as the step-by-step reference how many times; ×authors: as the authors'",
+        "Medians. ×reference: times as fast as the step-by-step reference; ×authors: as the authors'",
         "code, on equal weights; floor: ×authors if there were only the convolutions and matrix products, at",
         "this machine's own rate of a large product; kept: activations for the backward pass; launches: GPU.",
         "",
