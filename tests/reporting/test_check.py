@@ -148,3 +148,16 @@ def test_impossible_number_is_not_accepted(metrics, capsys):
     change(metrics, value=-0.7).to_csv("reports/quick/metrics.csv", index=False)
     assert cli.main(["check", "--scale", "quick", "--accept", "wonderful"]) == 2
     assert "impossible" in capsys.readouterr().err
+
+
+def test_narrowed_command_misses_nothing_else(metrics, capsys):
+    assert cli.main(["check", "--accept", "first measurements"]) == 0
+    others = metrics[metrics["system"] == "glow"].assign(system="another")
+    reference = pandas.concat([metrics, others])
+    reference.to_csv("reports/reference/quick/metrics.csv", index=False)
+    assert cli.main(["check"]) == 1
+    assert "missing" in capsys.readouterr().out
+    assert cli.main(["check", "--systems", "glow"]) == 0
+    assert cli.main(["check", "--systems", "another"]) == 1
+    assert cli.main(["check", "--datasets", "mnist"]) == 0
+    assert cli.main(["check", "--systems", "glow", "--accept", "a part"]) == 2

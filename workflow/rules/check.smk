@@ -8,5 +8,13 @@ rule check:
     localrule: True
     params:
         scale=SCALE.name,
+        only=[
+            f"--{kind} {','.join(chosen)}"
+            for kind, given, chosen in (
+                ("systems", SELECTION.systems, SYSTEMS),
+                ("datasets", SELECTION.datasets, DATASETS),
+            )
+            if given != "all"
+        ],
     shell:
-        "marscf check --scale {params.scale}"
+        "marscf check --scale {params.scale} {params.only}"
