@@ -177,10 +177,12 @@ def scores(runs: Sequence[str]) -> "Figure":
     figure, panels = pyplot.subplots(1, len(runs), figsize=(width, 2.4), squeeze=False)
     for axes, run in zip(panels[0], runs, strict=True):
         of, table = Run.from_path(run), read_scores(run)
-        for method, (label, colour, marker, dash) in METHODS.items():
+        for aside, (method, (label, colour, marker, dash)) in zip(
+            (-0.006, 0.006), METHODS.items(), strict=True
+        ):
             rows = table[table["method"] == method].sort_values("t")
             look = {"color": colour, "marker": marker, "ls": dash, "capsize": 2, "elinewidth": 0.8}
-            axes.errorbar(rows["t"], rows["value"], yerr=rows["stderr"], label=label, **look)
+            axes.errorbar(rows["t"] + aside, rows["value"], yerr=rows["stderr"], label=label, **look)
         if table.empty:
             axes.text(0.5, 0.5, "no scores: this scale has\nno feature extractor", ha="center", va="center")
         else:
