@@ -33,7 +33,7 @@ MENDED = {
 
 
 def load(code: Path, options: dict[str, Any], batch_size: int, seed: int = 0) -> nn.Module:
-    """Build their model of our `options`: ActNorm initialised by data, small noise where weights are zero.
+    """Build their model of our `options`: small noise where weights are zero, ActNorm initialised by data.
 
     Raises `ConfigError` where the folder is no checkout of their code, or `options` are none of theirs.
     """
@@ -53,10 +53,10 @@ def load(code: Path, options: dict[str, Any], batch_size: int, seed: int = 0) ->
             options["channels"],
         )
     with torch.no_grad():
-        model.train()(_images(batch_size)[1])
         for parameter in model.parameters():
             if not parameter.any():
                 parameter.normal_(std=0.01)
+        model.train()(_images(batch_size)[1])
     return model
 
 

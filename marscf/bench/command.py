@@ -41,6 +41,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="a clone of the authors' code (visinf/mar-scf), to be measured too; not for growth",
     )
+    parser.add_argument(
+        "--compile", action="store_true", help="measure the code compiled as well, which takes minutes before"
+    )
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     parser.add_argument("--out", type=Path, default=Path("reports/bench"), help="folder (%(default)s)")
 
@@ -69,7 +72,14 @@ def run(args: argparse.Namespace) -> None:
         write_report(args.out)
         return
     rows, facts = bench(
-        args.work, device, options, args.side, args.batch_size, args.repeats, args.authors_code
+        args.work,
+        device,
+        options,
+        args.side,
+        args.batch_size,
+        args.repeats,
+        args.authors_code,
+        args.compile,
     )
     for row in rows:
         print(line(row))
@@ -82,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
 def line(row: dict[str, Any]) -> str:
     """One implementation's measurement, for a terminal."""
     text = (
-        f"{row['implementation']:>16}  {1e3 * row['median_seconds']:10.1f} ms  "
+        f"{row['implementation']:>23}  {1e3 * row['median_seconds']:10.1f} ms  "
         f"{row['images_per_second']:8.2f} images/s  ×{row['speed_over_reference']:.2f} "
         f"({row['slowest_ratio']:.2f} to {row['fastest_ratio']:.2f})  "
         f"{row['share_of_matmul_rate']:.2f} of the matmul rate"

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import DeviceType
 from torch.utils.flop_counter import FlopCounterMode
 
 from marscf.studies.machine import synchronise
@@ -59,25 +60,34 @@ def counted_flops(work: Callable[[], object]) -> int:
     return counter.get_total_flops()
 
 
-#: Kinds of operators, by what is in their names; what fits none is `other`.
+#: Kinds of work, by what is in the names of a CPU's operators and of a GPU's kernels, the first that fits;
+#: what fits none is `other`.
 KINDS = {
-    "convolutions": ("convolution", "conv2d"),
-    "matrix products": ("::mm", "::bmm", "::addmm", "::baddbmm"),
-    "copies": ("::copy_", "::cat", "::clone", "::fill_", "::zero_", "::stack"),
+    "convolutions": ("conv", "fprop", "dgrad", "wgrad", "cudnn"),
+    "matrix products": ("::mm", "::bmm", "::addmm", "::baddbmm", "gemm", "cutlass", "nvjet"),
+    "copies": ("::copy_", "::cat", "::clone", "::fill_", "::zero_", "::stack", "copy", "fillfunctor", "mem"),
 }
 
 
 def profiled(work: Callable[[], object], device: torch.device) -> tuple[dict[str, float], int]:
     """Return the share of one call's time on the device by kind of operator, and its launches on a GPU."""
     on_gpu = device.type == "cuda"
-    with torch.autograd.profiler.profile(use_device="cuda" if on_gpu else None) as profile:
+    if on_gpu:
+        profiler = torch.profiler.profile(activities=list(torch.profiler.supported_activities()))
+    else:
+        profiler = torch.autograd.profiler.profile()
+    with profiler as profile:
         work()
+        synchronise(device)
     times: dict[str, float] = dict.fromkeys([*KINDS, "other"], 0.0)
     entries = profile.key_averages()
     for entry in entries:
-        kind = next((k for k, names in KINDS.items() if any(n in entry.key for n in names)), "other")
+        if on_gpu and (entry.device_type != DeviceType.CUDA or entry.is_user_annotation):
+            continue  # kernels have entries of their own
+        name = entry.key.lower()
+        kind = next((k for k, names in KINDS.items() if any(n in name for n in names)), "other")
         times[kind] += entry.self_device_time_total if on_gpu else entry.self_cpu_time_total
-    total = sum(times.values())
+    total = sum(times.values()) or 1.0
     launches = sum(
         entry.count for entry in entries if entry.key.startswith(("cudaLaunch", "cudaGraphLaunch"))
     )
@@ -96,7 +106,7 @@ def kept_bytes(forward: Callable[[], Tensor], parameters: Sequence[Tensor]) -> i
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             storages[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # a node that kept its own result would never be freed
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         result = forward()
@@ -132,5 +142,8 @@ def matmul_rate(device: torch.device, dtype: torch.dtype = torch.float32, size: 
     """Measure this machine's own rate of square matrix products, in FLOP/s (best of several)."""
     size = size or (8192 if device.type == "cuda" else 1536)
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    matmul = torch.backends.cuda.matmul
+    before, matmul.allow_tf32 = matmul.allow_tf32, torch.backends.cudnn.allow_tf32  # as the convolutions
     (times,) = interleaved([lambda: a @ b], repeats=7, device=device, warmup=2)
+    matmul.allow_tf32 = before
     return 2 * size**3 / min(times.seconds)

@@ -89,10 +89,10 @@ def _weight_norm_linear(self: WeightNormLinear, x: Tensor) -> Tensor:
     return functional.linear(x, _normalised(self), self.bias)
 
 
-def _attention(self: GatedAttention, x: Tensor) -> Tensor:
+def _attention(self: GatedAttention, x: Tensor, code: Tensor) -> Tensor:
     batch, height, width, channels = x.shape
     h = x.reshape(batch, height * width, channels)
-    h = h + position_code(height * width, channels, x.device).to(h.dtype)
+    h = h + position_code.__wrapped__(height * width, channels, x.device).to(h.dtype)
     heads = self.project(h).view(batch, height * width, 3, self.heads, channels // self.heads)
     key, value, query = heads.permute(2, 0, 3, 1, 4)
     weights = torch.softmax(query @ key.transpose(2, 3) / math.sqrt(channels // self.heads), -1)

@@ -3,11 +3,13 @@
 import copy
 import csv
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from marscf import graphs
 from marscf.bench import authors
 from marscf.bench.measure import counted_flops, interleaved, matmul_rate, peak_bytes, profiled, ratio
 from marscf.bench.reference import stepwise
@@ -26,10 +28,12 @@ def bench(
     batch_size: int = 16,
     repeats: int = 3,
     authors_code: Path | None = None,
+    fuse: bool = False,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Time one kind of work, implementations in turn; returns a row for each, and the machine's facts.
 
-    With `authors_code`, a checkout of it, theirs is one of them, and all have its weights.
+    With `authors_code`, a checkout of it, theirs is one of them, and all have its weights. On a GPU ours are
+    measured as CUDA graphs too, and with `fuse` as compiled ones.
     """
     works, facts = {}, {"machine": machine(device)}
     if authors_code is None:
@@ -42,11 +46,12 @@ def bench(
         facts["bits_per_dim_from_authors"] = authors.difference(theirs, fast, batch_size)
         works["authors' code"] = authors.prepare(work, theirs, batch_size)
     works["stepwise float32"] = prepare(work, stepwise(fast), batch_size)
-    works["float32"] = prepare(work, fast, batch_size)
     kinds = [torch.float32] + [torch.bfloat16] * computes_in_bfloat16(device)
-    if work == "training" and torch.bfloat16 in kinds:
-        works["bfloat16"] = prepare(work, copy.deepcopy(fast), batch_size, low_precision=True)
-    flops = [counted_flops(one.call) for one in works.values()]
+    for name, how in ways(work == "training" and torch.bfloat16 in kinds, graphs.serve(device), fuse):
+        works[name] = prepare(work, copy.deepcopy(fast), batch_size, **how)
+    # One count for all of ours: of what is recorded or compiled nothing can be counted.
+    counts = {name: counted_flops(works[name].call) for name in works if name in COUNTED}
+    flops = [counts.get(name, counts["float32"]) for name in works]
     kept = [one.kept_bytes() for one in works.values()]
     peaks = [peak_bytes(one.call, device) for one in works.values()]
     times = interleaved([one.call for one in works.values()], repeats, device)
@@ -77,11 +82,25 @@ def bench(
     facts["profile"] = {name: shares for name, (shares, _) in zip(works, profiles, strict=True)}
     for row, (_, launches) in zip(rows, profiles, strict=True):
         row["launches"] = launches
-        kind = "bfloat16" if row["implementation"] == "bfloat16" else "float32"
+        kind = row["implementation"].split()[0]
+        kind = kind if kind in facts["matmul_flops"] else "float32"
         row["share_of_matmul_rate"] = (
             1e9 * row["gigaflop"] / row["median_seconds"] / facts["matmul_flops"][kind]
         )
     return rows, facts
+
+
+COUNTED = ("authors' code", "stepwise float32", "float32")
+
+
+def ways(low_precision: bool, record: bool, fuse: bool) -> Iterator[tuple[str, dict[str, bool]]]:
+    """Name the ways in which our code can do the work, and what they are to `prepare`."""
+    hows = [(False, False), *([(True, False)] if record else []), *([(record, True)] if fuse else [])]
+    for recorded, fused in hows:
+        for low in (False, True)[: 1 + low_precision]:
+            name = ("bfloat16" if low else "float32") + " compiled" * fused + " graph" * recorded
+            if not (low and record and not recorded):  # launches, not precision, are what that would time
+                yield name, {"low_precision": low, "recorded": recorded, "fuse": fused}
 
 
 def write(rows: list[dict[str, Any]], facts: dict[str, Any], prefix: str | Path) -> None:

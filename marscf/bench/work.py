@@ -8,7 +8,10 @@ import torch
 from torch import Tensor
 
 from marscf.bench.measure import kept_bytes
+from marscf.graphs import Replays
 from marscf.models.multiscale_flow import MultiScaleFlow
+from marscf.nets.fused import fusing
+from marscf.training.gradients import RecordedGradients
 
 
 @dataclass
@@ -25,22 +28,30 @@ class Work:
 
 
 def trained_like(options: dict[str, Any], side: int, device: torch.device, seed: int = 0) -> MultiScaleFlow:
-    """A model with data-initialised ActNorm and small noise where weights start at zero."""
+    """A model with small noise where weights start at zero, then data-initialised ActNorm."""
     torch.manual_seed(seed)
     model = MultiScaleFlow((3, side, side), 256, **options)
-    model.initialise(torch.randint(0, 256, (16, 3, side, side), dtype=torch.uint8), model.draw_noise(16))
     with torch.no_grad():
         for parameter in model.parameters():
             if not parameter.any():
                 parameter.normal_(std=0.01)
+    model.initialise(torch.randint(0, 256, (16, 3, side, side), dtype=torch.uint8), model.draw_noise(16))
     return model.to(device)
 
 
-def prepare(kind: str, model: MultiScaleFlow, batch_size: int, low_precision: bool = False) -> Work:
+def prepare(
+    kind: str,
+    model: MultiScaleFlow,
+    batch_size: int,
+    low_precision: bool = False,
+    recorded: bool = False,
+    fuse: bool = False,
+) -> Work:
     """Return the work of one kind on a batch of noise images, data on the model's device.
 
-    `training` is forward, backward and an Adamax step; `evaluation` is `log_prob` without gradients;
-    `sampling` is from noise to `uint8` images.
+    `training` is forward, backward and an Adamax step, its networks in bfloat16 with `low_precision`;
+    `evaluation` is `log_prob` without gradients; `sampling` is from noise to `uint8` images. `recorded` work
+    is replayed as a CUDA graph, `fuse` compiles what is `fused`.
     """
     generator = torch.Generator().manual_seed(1)
     x = torch.randint(0, 256, (batch_size, *model.shape), generator=generator).to(model.device, torch.uint8)
@@ -49,17 +60,34 @@ def prepare(kind: str, model: MultiScaleFlow, batch_size: int, low_precision: bo
     if kind == "training":
         optimiser = torch.optim.Adamax(model.parameters(), lr=1e-5)
 
-        def loss() -> Tensor:
-            with torch.autocast(model.device.type, torch.bfloat16, enabled=low_precision):
+        def loss(x: Tensor = x, noise: Tensor = noise) -> Tensor:
+            with fusing(fuse), torch.autocast(model.device.type, torch.bfloat16, enabled=low_precision):
                 return model.training_loss(x, noise).mean()
 
+        gradients = RecordedGradients(model, loss) if recorded else None
+
         def step() -> None:
-            optimiser.zero_grad(set_to_none=True)
-            loss().backward()
+            with fusing(fuse):
+                if gradients is not None:
+                    gradients(x, noise)
+                else:
+                    optimiser.zero_grad(set_to_none=True)
+                    loss().backward()
             optimiser.step()
 
-        return Work(step, model, loss)
+        return Work(step, model, None if fuse else loss)  # hooks would have it compiled anew
     if kind == "evaluation":
-        return Work(torch.no_grad()(lambda: model.log_prob(x, noise)), model)
-    eps = model.draw_eps(batch_size, generator=generator)
-    return Work(torch.no_grad()(lambda: model.to_discrete(model.decode_noise(eps))), model)
+        function, inputs = model.log_prob, [x, noise]
+    else:
+        inputs = model.draw_eps(batch_size, generator=generator)
+
+        def function(*eps: Tensor) -> Tensor:
+            return model.to_discrete(model.decode_noise(list(eps)))
+
+    replays, parameters = Replays(), list(model.parameters())
+
+    def call() -> Tensor:
+        with torch.no_grad(), fusing(fuse):
+            return replays.run(function, inputs, parameters) if recorded else function(*inputs)
+
+    return Work(call, model)

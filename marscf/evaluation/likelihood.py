@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from marscf import graphs
 from marscf.errors import EvaluationError
 from marscf.evaluation.measurements import measurement
 from marscf.evaluation.sampling import code_behind, seeded
 from marscf.evaluation.stream import fill
 from marscf.files import digest, seed_from
+from marscf.graphs import Replays
 
 if TYPE_CHECKING:
     from marscf.models.base import DensityModel
@@ -77,6 +79,13 @@ def evaluate_likelihood(
     draws, importance_samples = (draws, importance_samples) if random else (0, 0)
     passes = max(draws, importance_samples, 1)
 
+    recordings, parameters = Replays(), list(model.parameters())
+
+    def log_prob(x: torch.Tensor, noise: torch.Tensor | None) -> torch.Tensor:
+        if not (model.replayable and graphs.serve(model.device)):
+            return model.log_prob(x, noise)
+        return recordings.run(model.log_prob, [x] if noise is None else [x, noise], parameters)
+
     def score(start: int, stop: int) -> np.ndarray:
         x = torch.from_numpy(np.array(images[start:stop])).to(model.device)
         generators = [torch.Generator().manual_seed(seed_from("noise", seed, i)) for i in range(start, stop)]
@@ -86,7 +95,7 @@ def evaluate_likelihood(
                 noise = torch.cat([model.draw_noise(1, g) for g in generators]) if random else None
                 # What a model draws beside its noise (a stochastic log-determinant) is seeded a batch.
                 with seeded("likelihood", seed, start, draw):
-                    nats[:, draw] = model.log_prob(x, noise).double().cpu().numpy()
+                    nats[:, draw] = log_prob(x, noise).double().cpu().numpy()
         refuse_non_finite(nats, start)
         return nats
 

@@ -10,6 +10,7 @@ from torch.nn import functional
 from marscf.flows.bijection import Bijection
 from marscf.flows.mixture import inverse_log_odds, log_odds
 from marscf.nets.affine_net import AffineNet
+from marscf.nets.fused import fused
 from marscf.nets.gated_attention import GatedAttentionNet
 from marscf.nets.precision import exact
 
@@ -68,6 +69,7 @@ class AffineCoupling(Coupling):
         half = channels // 2
         super().__init__(AffineNet(half, hidden_channels, 2 * (channels - half)))
 
+    @fused
     def elementwise(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         """See `Coupling.elementwise`."""
         shift, scale = raw[:, 0::2], raw[:, 1::2] + 2
@@ -116,6 +118,7 @@ class MixLogCDFCoupling(Coupling):
         scale = self.rescale * torch.tanh(scale.squeeze(1))
         return scale, shift.squeeze(1), logits, means, log_scales.clamp(min=-7)
 
+    @fused
     def elementwise(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         """See `Coupling.elementwise`."""
         scale, shift, *mixture = self.parameters_from(raw)

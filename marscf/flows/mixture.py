@@ -8,6 +8,9 @@ Shapes: `x (B,C,H,W)`, in general `(B,*)`; `logits`, `means`, `log_scales` have 
 second axis, `(B,K,C,H,W)`. All results have the shape of `x`.
 """
 
+import functools
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -90,7 +93,19 @@ def inverse_log_odds(
         return x
 
 
+@functools.cache
+def _kernel() -> Callable[..., Tensor] | None:
+    """The GPU's own, or None where Triton, which comes with torch for Linux, is not there."""
+    try:
+        from marscf.flows.mixture_kernel import newton
+    except ImportError:
+        return None
+    return newton
+
+
 def _newton(y: Tensor, weights: Tensor, means: Tensor, log_scales: Tensor, max_iterations: int) -> Tensor:
+    if y.is_cuda and (kernel := _kernel()) is not None:
+        return kernel(y, weights, means, log_scales, max_iterations)
     scales, inverse_scales = torch.exp(log_scales), torch.exp(-log_scales)
     quantiles = torch.addcmul(means, scales, y.unsqueeze(1))
     low, high = quantiles.amin(1), quantiles.amax(1)
@@ -98,8 +113,9 @@ def _newton(y: Tensor, weights: Tensor, means: Tensor, log_scales: Tensor, max_i
     eps = torch.finfo(y.dtype).eps
     x = (low + high) / 2
     step = before = high - low
-    # Reading the flag waits for the device, so a GPU is asked only now and then.
+    # Reading the flag waits for the device: a GPU is asked now and then, and never while it records.
     ask_every = 1 if y.device.type == "cpu" else 8
+    recording = y.is_cuda and torch.cuda.is_current_stream_capturing()
     for iteration in range(max_iterations):
         value, slope = _value_and_slope(x, weights, means, inverse_scales)
         residual = value - y
@@ -116,7 +132,7 @@ def _newton(y: Tensor, weights: Tensor, means: Tensor, log_scales: Tensor, max_i
         new = torch.where(take | settled, torch.minimum(torch.maximum(newton, low), high), middle)
         before, step, x = step, new - x, new
         narrow = high - low <= 2 * eps * x.abs()
-        if iteration % ask_every == ask_every - 1 and bool((settled | narrow).all()):
+        if not recording and iteration % ask_every == ask_every - 1 and bool((settled | narrow).all()):
             break
     return x
 

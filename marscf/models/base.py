@@ -10,7 +10,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from marscf import graphs
 from marscf.errors import ConfigError
+from marscf.graphs import Replays
 
 Shape = tuple[int, int, int]
 
@@ -28,6 +30,9 @@ class DensityModel(nn.Module):
     #: Which of its independent estimates `log_prob` gives in eval mode, each the mean over
     #: `probes`; None where it estimates nothing.
     estimate: int | None = None
+    #: Whether its kernels depend on no value and never wait for the device: a GPU then replays them
+    #: (`marscf.graphs`).
+    replayable = False
     #: Why sampling time depends on the weights, or None where it does not.
     sampling_depends_on_weights: str | None = None
 
@@ -92,6 +97,10 @@ class FlowModel(DensityModel):
 
     likelihood = "lower bound, uniform dequantisation"
 
+    def __init__(self, shape: Shape, grey_levels: int):
+        super().__init__(shape, grey_levels)
+        self._drawing = Replays()
+
     def draw_noise(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw dequantisation noise `u` in [0,1), `(n,C,H,W)`."""
         device = generator.device if generator is not None else "cpu"
@@ -118,7 +127,16 @@ class FlowModel(DensityModel):
     @torch.no_grad()
     def sample(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """See `DensityModel.sample`."""
-        return self.to_discrete(self.decode(self.latents_from(self.draw_eps(n, temperature, generator))))
+        eps = self.draw_eps(n, temperature, generator)
+        if self.replayable and not self.training and graphs.serve(self.device):
+            y = self._drawing.run(lambda *own: self.decode_noise(list(own)), eps, self.parameters())
+        else:
+            y = self.decode_noise(eps)
+        return self.to_discrete(y)
+
+    def decode_noise(self, eps: list[Tensor]) -> Tensor:
+        """Return `decode(latents_from(eps))`."""
+        return self.decode(self.latents_from(eps))
 
     def draw_eps(
         self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None

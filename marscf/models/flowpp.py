@@ -49,6 +49,7 @@ class FlowPP(OneLatentFlow):
 
     likelihood = "ELBO, variational dequantisation"
     sampling_depends_on_weights = "Newton's method inverts the mixtures, in more steps where they are wide"
+    replayable = True
     #: Recompute each coupling's activations in the backward pass; set by the trainer.
     activation_checkpointing: bool = False
 

@@ -1,5 +1,6 @@
 """The multi-scale flow: Glow and both mAR-SCF, by the choice of coupling and prior."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from marscf import graphs
 from marscf.errors import ConfigError
 from marscf.flows.actnorm import ActNorm
 from marscf.flows.bijection import Bijection
@@ -14,6 +16,7 @@ from marscf.flows.conv1x1 import InvertibleConv1x1
 from marscf.flows.coupling import AffineCoupling, MixLogCDFCoupling
 from marscf.flows.squeeze import Squeeze
 from marscf.models.base import FlowModel, Shape, check_images, check_levels
+from marscf.nets.fused import fused
 from marscf.nets.precision import exact
 from marscf.options import PositiveInt, Probability
 from marscf.priors.gaussian import GaussianPrior
@@ -37,14 +40,19 @@ class FlowStep(Bijection):
         """See `Bijection.forward`."""
         if self.actnorm.waiting:
             self.actnorm.initialise(x)
-        with exact(x):
-            weight = self.conv1x1.weight() * torch.exp(self.actnorm.log_scale).flatten()
-            x = functional.conv2d(x, weight[:, :, None, None], weight @ self.actnorm.bias.flatten())
-            log_det = (self.actnorm.log_scale.sum() + self.conv1x1.log_s.sum()) * (x.shape[2] * x.shape[3])
+        x, log_det = self._mix(x)
         z, coupling_log_det = self.coupling(x)
         if self.swap:
             z = z.roll(z.shape[1] // 2, 1)
         return z, log_det + coupling_log_det
+
+    @fused
+    def _mix(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        with exact(x):
+            weight = self.conv1x1.weight() * torch.exp(self.actnorm.log_scale).flatten()
+            x = functional.conv2d(x, weight[:, :, None, None], weight @ self.actnorm.bias.flatten())
+            log_det = (self.actnorm.log_scale.sum() + self.conv1x1.log_s.sum()) * (x.shape[2] * x.shape[3])
+            return x, log_det
 
     def inverse(self, z: Tensor) -> Tensor:
         """See `Bijection.inverse`."""
@@ -76,6 +84,7 @@ class MultiScaleFlow(FlowModel):
     Raises `ConfigError` where the levels do not divide the image's sides.
     """
 
+    replayable = True
     #: Recompute each flow step's activations in the backward pass; set by the trainer.
     activation_checkpointing: bool = False
 
@@ -166,19 +175,26 @@ class MultiScaleFlow(FlowModel):
 
     def encode_continuous(self, y: Tensor) -> tuple[list[Tensor], Tensor]:
         """See `FlowModel.encode_continuous`."""
-        latents, _, log_det = self._encode(y)
+        latents, log_det = self._encode(y)
         return latents, log_det
 
     def log_density(self, y: Tensor) -> Tensor:
         """See `FlowModel.log_density`."""
-        latents, contexts, total = self._encode(y)
-        for prior, z, context in zip(self.priors, latents, contexts, strict=True):
-            total = total + prior.log_prob(z, context)
-        return total
+        terms: list[Tensor] = []
+        with graphs.branches() as branch:  # a prior is a long chain of small kernels; the flow goes on
 
-    def _encode(self, y: Tensor) -> tuple[list[Tensor], list[Tensor | None], Tensor]:
-        """Latents, their contexts, and the flow's log_det."""
-        h, latents, contexts = y, [], []
+            def score(index: int, z: Tensor, context: Tensor | None) -> None:
+                with branch(z, context):
+                    terms.append(self.priors[index].log_prob(z, context))
+
+            _, log_det = self._encode(y, score)
+        return sum(terms, log_det)
+
+    def _encode(
+        self, y: Tensor, found: Callable[[int, Tensor, Tensor | None], None] = lambda *latent: None
+    ) -> tuple[list[Tensor], Tensor]:
+        """Latents and the flow's log_det; `found(index, latent, context)` is called with each latent."""
+        h, latents = y, []
         log_det = y.new_zeros(len(y))
         recompute = self.activation_checkpointing and self.training and torch.is_grad_enabled()
         for index, level in enumerate(self.levels):
@@ -189,8 +205,9 @@ class MultiScaleFlow(FlowModel):
             if index < len(self.levels) - 1:
                 h, dropped = h.chunk(2, 1)
                 latents.append(dropped)
-                contexts.append(h)
-        return [*latents, h], [*contexts, None], log_det
+                found(index, dropped, h)
+        found(len(latents), h, None)
+        return [*latents, h], log_det
 
     def decode(self, latents: list[Tensor]) -> Tensor:
         """See `FlowModel.decode`."""
@@ -206,13 +223,8 @@ class MultiScaleFlow(FlowModel):
         terms = zip(self.priors, latents, contexts, strict=True)
         return sum(prior.log_prob(z, context) for prior, z, context in terms)
 
-    @torch.no_grad()
-    def sample(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
-        """See `DensityModel.sample`."""
-        return self.to_discrete(self.decode_noise(self.draw_eps(n, temperature, generator)))
-
     def decode_noise(self, eps: list[Tensor]) -> Tensor:
-        """`decode(latents_from(eps))` with each level inverted once."""
+        """See `FlowModel.decode_noise`; each level is inverted once."""
         return self._decode(lambda index, context: self.priors[index].sample(context, eps[index]))[0]
 
     def _decode(self, latent, image: bool = True) -> tuple[Tensor | None, list[Tensor], list[Tensor | None]]:

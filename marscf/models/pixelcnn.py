@@ -31,6 +31,7 @@ class PixelCNN(DensityModel):
     """
 
     likelihood = "exact, no dequantisation"
+    replayable = True  # its likelihood; the sampler's kernels are far too many
     #: Recompute each block's activations in the backward pass; set by the trainer.
     activation_checkpointing: bool = False
 

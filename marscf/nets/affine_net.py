@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from marscf.nets.channel_norm import ChannelNorm
+from marscf.nets.fused import fused, fusing
 
 
 class NormConv2d(nn.Module):
@@ -18,7 +19,7 @@ class NormConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `x (B,in,H,W)` to `(B,out,H,W)`."""
-        if self.norm.waiting:
+        if not torch.compiler.is_compiling() and self.norm.waiting:
             with torch.no_grad():
                 self.norm.initialise(functional.conv2d(x, self.weight, padding=self.padding))
         scale = torch.exp(self.norm.log_scale)
@@ -52,6 +53,13 @@ class AffineNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `x (B,in,H,W)` to `(B,out,H,W)`."""
-        # Pixels outermost: a CPU's convolutions then need not rearrange their inputs and results.
+        if self.first.norm.waiting or self.second.norm.waiting:
+            with fusing(False):
+                return self._map(x)
+        return self._map(x)
+
+    @fused
+    def _map(self, x: Tensor) -> Tensor:
+        # Pixels outermost: convolutions then need not rearrange their inputs and results.
         x = x.contiguous(memory_format=torch.channels_last)
         return self.last(functional.relu(self.second(functional.relu(self.first(x)))))

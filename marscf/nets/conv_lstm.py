@@ -1,13 +1,29 @@
 """A stack of convolutional LSTM layers (Shi et al., arXiv 1506.04214, without peepholes)."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from marscf.nets.cached import Cached
+from marscf.nets.fused import fused
+
 State = list[tuple[Tensor, Tensor]]
+
+
+def arranged(x: Tensor) -> Tensor:
+    """On a GPU, with channels innermost: its convolutions otherwise rearrange what they get and return."""
+    return x.contiguous(memory_format=torch.channels_last) if x.is_cuda else x
+
+
+def stacked(images: Sequence[Tensor]) -> Tensor:
+    """Stack images `(B,C,H,W)` to `(T,B,C,H,W)`, channels innermost where they are."""
+    if not images[0].is_contiguous(memory_format=torch.channels_last):
+        return torch.stack(images)
+    return torch.stack([x.permute(0, 2, 3, 1) for x in images]).permute(0, 1, 4, 2, 3)
 
 
 class ConvLSTM(nn.Module):
@@ -30,25 +46,26 @@ class ConvLSTM(nn.Module):
         self.input_weights = nn.ParameterList(uniform(*kernel) for _ in range(layers))
         self.hidden_weights = nn.ParameterList(uniform(*kernel) for _ in range(layers))
         self.biases = nn.ParameterList(uniform() for _ in range(layers))
+        self._arranged = [[Cached() for _ in range(layers)] for _ in range(2)]
 
-    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    def convolve(self, x: Tensor, weight: Tensor, kept: Cached, bias: Tensor | None = None) -> Tensor:
         """Convolve with this stack's padding and dilation."""
-        return functional.conv2d(x, weight, bias, padding=self.padding, dilation=self.dilation)
+        weight = kept.get([weight], lambda: arranged(weight))
+        return functional.conv2d(arranged(x), weight, bias, padding=self.padding, dilation=self.dilation)
 
     def input_gates(self, x: Tensor, layer: int, bias: bool = True) -> Tensor:
         """The input's share of a layer's gates, `x (N,channels,H,W)` → `(N,4 channels,H,W)`."""
-        return self.convolve(x, self.input_weights[layer], self.biases[layer] if bias else None)
+        weight, kept = self.input_weights[layer], self._arranged[0][layer]
+        return self.convolve(x, weight, kept, self.biases[layer] if bias else None)
 
     def step(self, gates: Tensor, layer: int, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
         """One step of one layer from the input's share of its gates; returns `h, c`."""
-        if state is None:
-            i, _, g, o = gates.chunk(4, 1)
-            c = torch.sigmoid(i) * torch.tanh(g)
-        else:
-            h, c = state
-            i, f, g, o = (gates + self.convolve(h, self.hidden_weights[layer])).chunk(4, 1)
-            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-        return torch.sigmoid(o) * torch.tanh(c), c
+        fed_back, before = None, None
+        if state is not None:
+            h, before = state
+            fed_back = self.convolve(h, self.hidden_weights[layer], self._arranged[1][layer])
+        *_, c, h = _cell(gates, fed_back, before)
+        return h, c
 
     def forward(self, gates: Tensor) -> Tensor:
         """Run all steps: layer 0's `gates (T,B,4 channels,H,W)` → the last layer's h `(T,B,channels,H,W)`."""
@@ -71,6 +88,41 @@ class ConvLSTM(nn.Module):
         return new[-1][0], new
 
 
+@fused
+def _cell(gates: Tensor, fed_back: Tensor | None, before: Tensor | None) -> tuple[Tensor, ...]:
+    """Return i, f, g, o, c and h of one step, `(B,C,H,W)` each."""
+    i, f, g, o = (gates if fed_back is None else gates + fed_back).chunk(4, 1)
+    i, f, g, o = torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)
+    cell = i * g if before is None else torch.addcmul(i * g, f, before)
+    return i, f, g, o, cell, o * torch.tanh(cell)
+
+
+@fused
+def _cell_backward(
+    grad: Tensor,
+    fed_back: Tensor | None,
+    g_cell: Tensor | None,
+    i: Tensor,
+    f: Tensor,
+    g: Tensor,
+    o: Tensor,
+    cell: Tensor,
+    before: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Return the gradients in the gates `(B,4C,H,W)` and in the cell of the step before."""
+    g_hidden = grad if fed_back is None else grad + fed_back
+    squashed = torch.tanh(cell)
+    change = g_hidden * o * (1 - squashed * squashed)
+    g_cell = change if g_cell is None else change + g_cell
+    parts = (
+        g_cell * g * i * (1 - i),
+        g_cell * before * f * (1 - f),
+        g_cell * i * (1 - g * g),
+        g_hidden * squashed * o * (1 - o),
+    )
+    return torch.cat(parts, 1), g_cell * f
+
+
 class _Recurrence(torch.autograd.Function):
     """One layer's recurrence: the input's share of all gates `(T,B,4C,H,W)` → h of all steps `(T,B,C,H,W)`.
 
@@ -80,17 +132,16 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, gates, weight, padding, dilation):
-        kernel = weight.to(gates.dtype)
+        kernel = arranged(weight.to(gates.dtype))
         acts, cells, hidden = [], [], []
-        for now in gates:
+        for now in arranged(gates.flatten(0, 1)).unflatten(0, gates.shape[:2]):
+            fed_back, before = None, None
             if hidden:
-                now = now + functional.conv2d(hidden[-1], kernel, padding=padding, dilation=dilation)
-            i, f, g, o = now.chunk(4, 1)
-            i, f, g, o = torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)
-            cells.append(torch.addcmul(i * g, f, cells[-1]) if cells else i * g)
-            hidden.append(o * torch.tanh(cells[-1]))
-            acts.append((i, f, g, o))
-        result = torch.stack(hidden)
+                fed_back = functional.conv2d(hidden[-1], kernel, padding=padding, dilation=dilation)
+                before = cells[-1]
+            *act, cell, h = _cell(now, fed_back, before)
+            acts.append(act), cells.append(cell), hidden.append(h)
+        result = stacked(hidden)
         ctx.padding, ctx.dilation = padding, dilation
         ctx.save_for_backward(weight, result, *cells, *(act for step in acts for act in step))
         return result
@@ -102,31 +153,18 @@ class _Recurrence(torch.autograd.Function):
         steps = len(hidden)
         cells, acts = saved[:steps], saved[steps:]
         # The gradient of a same-size convolution in its input is one with the kernel turned round.
-        turned = weight.to(hidden.dtype).transpose(0, 1).flip(2, 3).contiguous()
+        turned = arranged(weight.to(hidden.dtype).transpose(0, 1).flip(2, 3).contiguous())
+        grad = arranged(grad.flatten(0, 1)).unflatten(0, grad.shape[:2])
         place = {"padding": ctx.padding, "dilation": ctx.dilation}
         g_gates, g_cell = [], None
         for t in reversed(range(steps)):
-            i, f, g, o = acts[4 * t : 4 * t + 4]
-            g_hidden = grad[t]
-            if g_gates:
-                g_hidden = g_hidden + functional.conv2d(g_gates[-1], turned, **place)
-            squashed = torch.tanh(cells[t])
-            change = g_hidden * o * (1 - squashed * squashed)
-            g_cell = change if g_cell is None else change + g_cell
-            before = cells[t - 1] if t else torch.zeros_like(f)
-            g_gates.append(
-                torch.cat(
-                    (
-                        g_cell * g * i * (1 - i),
-                        g_cell * before * f * (1 - f),
-                        g_cell * i * (1 - g * g),
-                        g_hidden * squashed * o * (1 - o),
-                    ),
-                    1,
-                )
+            fed_back = functional.conv2d(g_gates[-1], turned, **place) if g_gates else None
+            before = cells[t - 1] if t else torch.zeros_like(cells[t])
+            g_now, g_cell = _cell_backward(
+                grad[t], fed_back, g_cell, *acts[4 * t : 4 * t + 4], cells[t], before
             )
-            g_cell = g_cell * f
-        gates = torch.stack(g_gates[::-1])
+            g_gates.append(g_now)
+        gates = stacked(g_gates[::-1])
         g_weight = torch.zeros_like(weight)
         if steps > 1:
             g_weight = torch.nn.grad.conv2d_weight(

@@ -1,5 +1,6 @@
 """The gated convolution + attention network of Flow++ (Ho et al., arXiv 1902.00275, section 3.3)."""
 
+import functools
 import math
 
 import torch
@@ -9,6 +10,7 @@ from torch.nn import functional
 
 from marscf.errors import ConfigError
 from marscf.nets.attention import attention
+from marscf.nets.fused import fused
 from marscf.nets.weight_norm import WeightNormConv2d, WeightNormLinear
 
 
@@ -41,12 +43,14 @@ class _ConcatELU(torch.autograd.Function):
         return first - second
 
 
+@functools.cache
 def position_code(length: int, channels: int, device: torch.device) -> Tensor:
     """Sines then cosines of the position in raster order, `(length, channels)` (arXiv 1706.03762)."""
     scales = channels // 2
-    rates = torch.exp(torch.arange(scales, device=device) * (-math.log(1e4) / max(scales - 1, 1)))
-    angles = torch.arange(length, device=device, dtype=torch.float32)[:, None] * rates
-    return functional.pad(torch.cat((angles.sin(), angles.cos()), dim=1), (0, channels % 2))
+    with torch.inference_mode(False):
+        rates = torch.exp(torch.arange(scales, device=device) * (-math.log(1e4) / max(scales - 1, 1)))
+        angles = torch.arange(length, device=device, dtype=torch.float32)[:, None] * rates
+        return functional.pad(torch.cat((angles.sin(), angles.cos()), dim=1), (0, channels % 2))
 
 
 class GatedConv(nn.Module):
@@ -76,25 +80,16 @@ class GatedAttention(nn.Module):
         self.dropout = dropout
         self.project = WeightNormLinear(channels, 3 * channels, bias=False)
         self.gate = WeightNormLinear(channels, 2 * channels)
-        self._codes: dict[tuple, Tensor] = {}
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map `x (B,H,W,C)` to the same shape."""
+    def forward(self, x: Tensor, code: Tensor) -> Tensor:
+        """Map `x (B,H,W,C)` to the same shape; `code (HW,C)` is added to what is projected."""
         batch, height, width, channels = x.shape
-        h = x.reshape(batch, height * width, channels)
-        h = h + self._position_code(h)
+        h = x.reshape(batch, height * width, channels) + code.to(x.dtype)
         heads = self.project(h).view(batch, height * width, 3, self.heads, channels // self.heads)
         key, value, query = heads.permute(2, 0, 3, 1, 4)
         h = attention(query, key, value, self.dropout if self.training else 0.0)
         h = h.transpose(1, 2).reshape(batch, height, width, channels)
         return functional.glu(self.gate(h), dim=-1)
-
-    def _position_code(self, x: Tensor) -> Tensor:
-        key = (*x.shape[1:], x.device, x.dtype)
-        if key not in self._codes:
-            with torch.inference_mode(False):
-                self._codes[key] = position_code(x.shape[1], x.shape[2], x.device).to(x.dtype)
-        return self._codes[key]
 
 
 class GatedBlock(nn.Module):
@@ -107,11 +102,12 @@ class GatedBlock(nn.Module):
         self.attention = GatedAttention(channels, heads, dropout)
         self.attention_norm = nn.LayerNorm(channels)
 
-    def forward(self, x: Tensor, aux: Tensor | None = None) -> Tensor:
-        """Map `x (B,C,H,W)` to the same shape."""
+    @fused
+    def forward(self, x: Tensor, code: Tensor, aux: Tensor | None = None) -> Tensor:
+        """Map `x (B,C,H,W)` to the same shape; `code (HW,C)` tells the attention where a pixel is."""
         x = (self.conv(x, aux) + x).permute(0, 2, 3, 1)
         x = self.conv_norm(x)
-        x = self.attention_norm(self.attention(x) + x)
+        x = self.attention_norm(self.attention(x, code) + x)
         return x.permute(0, 3, 1, 2)
 
 
@@ -147,6 +143,7 @@ class GatedAttentionNet(nn.Module):
     def forward(self, x: Tensor, aux: Tensor | None = None) -> Tensor:
         """Map `x (B,in,H,W)`, and `aux (B,A,H,W)`, to `(B,out,H,W)`."""
         h = self.entry(x)
+        code = position_code(h.shape[2] * h.shape[3], h.shape[1], h.device)
         for block in self.blocks:
-            h = block(h, aux)
+            h = block(h, code, aux)
         return self.exit(h)

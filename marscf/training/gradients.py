@@ -1,12 +1,16 @@
 """Loss and gradients of one batch, whatever parts and processes it is split into."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from marscf import graphs
 from marscf.files import seed_from
+from marscf.graphs import Replays
 from marscf.models.base import DensityModel
+from marscf.nets.fused import fusing
 from marscf.nets.precision import at_least_float32
 from marscf.training.distributed import Processes
 
@@ -25,6 +29,34 @@ class Loss(nn.Module):
             return at_least_float32(self.model.training_loss(x, noise))
 
 
+class RecordedGradients:
+    """Loss and gradients of a whole batch on a GPU, recorded as one CUDA graph at the first call.
+
+    The parameters' gradients are the recording's own tensors, overwritten by each call.
+    """
+
+    def __init__(self, model: nn.Module, mean_loss: Callable[[Tensor, Tensor | None], Tensor]):
+        self.parameters = list(model.parameters())
+        self.mean_loss = mean_loss
+        self.gradients: list[Tensor | None] = []
+        self.replays = Replays()
+
+    def __call__(self, x: Tensor, noise: Tensor | None) -> Tensor:
+        """Fill the parameters' gradients, and return the loss."""
+        loss = self.replays.run(self._fill, [x] if noise is None else [x, noise])
+        for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
+            parameter.grad = gradient
+        return loss
+
+    def _fill(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
+        for parameter in self.parameters:
+            parameter.grad = None
+        loss = self.mean_loss(x, noise)
+        loss.backward()
+        self.gradients = [parameter.grad for parameter in self.parameters]
+        return loss.detach()
+
+
 class Gradients:
     """Fills the parameters' gradients with those of a batch's mean loss per sub-pixel.
 
@@ -35,20 +67,34 @@ class Gradients:
 
     def __init__(self, model: DensityModel, config: dict[str, Any], processes: Processes):
         training = config["training"]
-        loss = Loss(model, training["precision"])
-        if training["compile"]:
-            loss = torch.compile(loss)
         self.model = model
-        self.loss = processes.parallel(loss)
+        self.loss = processes.parallel(Loss(model, training["precision"]))
+        self.fuse = training["compile"]
         self.processes = processes
         self.parts = -(-training["accumulate"] // processes.count) * processes.count
         self.dims = config["data"]["dims"]
         self.seed = config["seed_value"]
+        whole = self.parts == 1 and not training["activation_checkpointing"]
+        self.recorded = None
+        if whole and model.replayable and graphs.serve(processes.device):
+            self.recorded = RecordedGradients(model, self.mean_loss)
 
     def __call__(self, step: int, x: Tensor, noise: Tensor | None) -> Tensor:
         """Return the mean loss in nats per sub-pixel, over all processes, as a tensor on the device."""
         torch.manual_seed(seed_from(self.seed, "step", step))
         self.model.begin_step()
+        with fusing(self.fuse):
+            if self.recorded is not None:
+                torch.manual_seed(seed_from(self.seed, "dropout", step, 0))
+                return self.recorded(x, noise)
+            return self.of_parts(step, x, noise)
+
+    def mean_loss(self, x: Tensor, noise: Tensor | None) -> Tensor:
+        """Return the mean loss of a whole batch, in nats per sub-pixel."""
+        return self.loss(x, noise).sum() / (len(x) * self.dims)
+
+    def of_parts(self, step: int, x: Tensor, noise: Tensor | None) -> Tensor:
+        """Add up the gradients of this process's parts, one after the other."""
         total = torch.zeros((), device=x.device)
         mine = self.processes.share(self.parts)
         xs = x.tensor_split(self.parts)

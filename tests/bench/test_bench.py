@@ -1,12 +1,13 @@
 """The benchmark writes what it measured; its times are never asserted."""
 
 import json
+import weakref
 
 import pytest
 import torch
 
 from marscf.bench.growth import growth
-from marscf.bench.measure import peak_bytes
+from marscf.bench.measure import kept_bytes, peak_bytes
 from marscf.bench.throughput import bench, write
 from marscf.cli import main
 from marscf.studies.scaling import sequential_steps
@@ -44,6 +45,18 @@ def test_peak_memory_is_what_a_call_takes():
     if (peak := peak_bytes(lambda: torch.ones(25_000_000).sum(), CPU)) is None:
         pytest.skip("no /proc here: peak memory is not told")
     assert 95e6 < peak < 150e6
+
+
+def test_counting_what_is_kept_keeps_nothing():
+    x, made = torch.ones(5, requires_grad=True), []
+
+    def forward():
+        y = x.exp()
+        made.append(weakref.ref(y))
+        return y.sum()
+
+    assert kept_bytes(forward, [x]) == 20
+    assert made[0]() is None
 
 
 def test_command_keeps_a_history(tmp_path, monkeypatch):

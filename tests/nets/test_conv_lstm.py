@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from marscf.nets import conv_lstm
 from marscf.nets.conv_lstm import ConvLSTM
 
 
@@ -35,3 +36,21 @@ def test_gradients_numerically():
     lstm = ConvLSTM(2, 1, 3).double()
     gates = torch.randn(3, 2, 8, 2, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lstm, gates)
+
+
+def test_arrangement_changes_nothing(monkeypatch):
+    torch.manual_seed(0)
+    lstm = ConvLSTM(6, 2, 3).double()
+    gates = torch.randn(4, 2, 24, 5, 5, dtype=torch.float64, requires_grad=True)
+    found = []
+    for arranged in (conv_lstm.arranged, lambda x: x.contiguous(memory_format=torch.channels_last)):
+        monkeypatch.setattr(conv_lstm, "arranged", arranged)
+        hidden = lstm(gates)
+        weights = [hidden, *torch.autograd.grad(hidden.square().sum(), [gates, *lstm.hidden_weights])]
+        with torch.no_grad():
+            h, state = lstm.advance(gates[0], None)
+            h, _ = lstm.advance(gates[1], state)
+        found.append([*weights, h])
+    assert found[0][0].is_contiguous() and not found[1][0].is_contiguous()
+    for plain, other in zip(*found, strict=True):
+        torch.testing.assert_close(other, plain)

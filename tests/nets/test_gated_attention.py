@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from marscf.errors import ConfigError
-from marscf.nets.gated_attention import GatedAttention, GatedAttentionNet
+from marscf.nets.gated_attention import GatedAttention, GatedAttentionNet, position_code
 from marscf.nets.weight_norm import WeightNormConv2d
 
 
@@ -26,10 +26,11 @@ def test_attention_sees_every_pixel_and_its_place():
     torch.manual_seed(0)
     attention = GatedAttention(8, 2, 0.0).double().eval()
     x = torch.randn(1, 3, 4, 8, dtype=torch.float64, requires_grad=True)
-    (gradient,) = torch.autograd.grad(attention(x)[0, 0, 0].sum(), x)
+    code = position_code(12, 8, x.device)
+    (gradient,) = torch.autograd.grad(attention(x, code)[0, 0, 0].sum(), x)
     assert (gradient.abs().sum(3) > 0).all()
-    turned = attention(x.flip(1, 2)).flip(1, 2)
-    assert not torch.allclose(turned, attention(x))
+    turned = attention(x.flip(1, 2), code).flip(1, 2)
+    assert not torch.allclose(turned, attention(x, code))
 
 
 def test_conditioning_image_reaches_the_output():

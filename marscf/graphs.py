@@ -1,0 +1,118 @@
+"""CUDA graphs: all kernels of a function, recorded once and launched together.
+
+On a GPU a flow is thousands of small kernels, and launching them one by one takes longer than they do.
+`MARSCF_EAGER=1` in the environment switches graphs off.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from marscf.counting import Steps, counted, tick
+from marscf.errors import MarscfError
+
+WARM_UP = 3  # calls before the recording, in which libraries choose their kernels
+
+
+def serve(device: torch.device) -> bool:
+    """Whether work on the device is recorded."""
+    return device.type == "cuda" and not os.environ.get("MARSCF_EAGER")
+
+
+@contextlib.contextmanager
+def branches() -> Iterator[Callable[..., contextlib.AbstractContextManager]]:
+    """Let blocks `with branch(*tensors):`, which read `tensors`, run beside what follows them.
+
+    While a graph is recorded only; elsewhere blocks run one after the other as they are written.
+    """
+    if not (torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()):
+        yield lambda *tensors: contextlib.nullcontext()
+        return
+    trunk, streams = torch.cuda.current_stream(), []
+
+    @contextlib.contextmanager
+    def branch(*tensors: Tensor | None) -> Iterator[None]:
+        stream = torch.cuda.Stream()
+        streams.append(stream)
+        stream.wait_stream(trunk)
+        for tensor in tensors:
+            if tensor is not None:
+                tensor.record_stream(stream)  # its memory is not the trunk's to use again meanwhile
+        with torch.cuda.stream(stream):
+            yield
+
+    yield branch
+    for stream in streams:
+        trunk.wait_stream(stream)
+
+
+@dataclass(frozen=True)
+class _Recording:
+    graph: torch.cuda.CUDAGraph
+    inputs: list[Tensor]
+    outputs: Any
+    steps: Steps
+
+
+class Replays:
+    """Recordings of one function, one for each of its inputs' shapes.
+
+    For functions whose kernels depend on no value and that never wait for the device. A recording reads
+    parameters where they were; it is made anew when one of `constants` has moved or was written to, for
+    functions that keep what they derive from weights (`marscf.nets.cached`).
+    """
+
+    def __init__(self) -> None:
+        self._key: Any = None
+        self._recordings: dict[tuple, _Recording] = {}
+
+    def run(
+        self, function: Callable[..., Any], inputs: Iterable[Tensor], constants: Iterable[Tensor] = ()
+    ) -> Any:
+        """Return `function(*inputs)`, in tensors that the next call overwrites."""
+        inputs = list(inputs)
+        key = [(t.data_ptr(), t._version) for t in constants]
+        if key != self._key:
+            self._key, self._recordings = key, {}
+        shapes = tuple((t.shape, t.dtype) for t in inputs)
+        if shapes not in self._recordings:
+            self._recordings[shapes] = _record(function, inputs)
+        recording = self._recordings[shapes]
+        for own, given in zip(recording.inputs, inputs, strict=True):
+            own.copy_(given)
+        recording.graph.replay()
+        tick(recording.steps.total)
+        return recording.outputs
+
+    def __deepcopy__(self, memo: dict) -> "Replays":
+        return Replays()
+
+    def __getstate__(self) -> dict:
+        return {"_key": None, "_recordings": {}}
+
+
+def _record(function: Callable[..., Any], inputs: list[Tensor]) -> _Recording:
+    own = [t.clone() for t in inputs]
+    random = torch.cuda.get_rng_state()  # the first call is to draw what any later one would
+    current, aside = torch.cuda.current_stream(), torch.cuda.Stream()
+    aside.wait_stream(current)
+    with torch.cuda.stream(aside), counted():
+        for _ in range(WARM_UP):
+            function(*own)
+    current.wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with counted() as steps, torch.cuda.graph(graph):
+            outputs = function(*own)
+    except RuntimeError as error:
+        raise MarscfError(
+            f"this model's work cannot be recorded as a CUDA graph ({str(error).splitlines()[0]}); "
+            "MARSCF_EAGER=1 in the environment goes without, `replayable = False` in its class always does"
+        ) from error
+    torch.cuda.set_rng_state(random)
+    return _Recording(graph, own, outputs, steps)
