@@ -1,4 +1,4 @@
-"""`marscf bench training|evaluation|sampling|growth`: throughput beside a step-by-step reference.
+"""`marscf bench training|evaluation|sampling|growth|precision`: what the code costs, and what bfloat16 does.
 
 Run by hand or nightly, never as a timed test: machines are shared, so what counts is the ratio of two
 implementations measured in turn in one process.
@@ -9,23 +9,29 @@ from pathlib import Path
 from typing import Any
 
 from marscf.devices import HELP as DEVICE_HELP
+from marscf.errors import ConfigError
 
 EXAMPLES = """examples:
   marscf bench training --coupling affine --steps 32 --channels 512 --batch-size 16
   marscf bench sampling --coupling mixlogcdf --steps 4 --channels 96 --authors-code ~/mar-scf
   marscf bench growth --coupling mixlogcdf --steps 2 --channels 32 --batch-size 4
+  marscf bench precision data/runs/mine/float32 data/runs/mine/bfloat16
 `training`, `evaluation` and `sampling` write OUT/WORK-COUPLING.csv (one row an implementation) and .json (the
 machine, ratios, FLOP/s, megabytes, profile), add a line each to OUT/history.csv and draw OUT/history.png.
 `growth` measures time, memory and sequential steps over the side N, the batch and the number of images, and
-fits exponents; it writes OUT/growth-COUPLING.csv and .json. OUT/README.md tells all of it"""
+fits exponents; it writes OUT/growth-COUPLING.csv and .json. `precision` compares validations of runs that
+differ in training.precision alone; it writes OUT/precision.csv, .json, .png, .svg. OUT/README.md tells it"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `marscf bench`."""
     parser.epilog = EXAMPLES
     parser.add_argument(
-        "work", choices=["training", "evaluation", "sampling", "growth"], help="what is measured"
+        "work",
+        choices=["training", "evaluation", "sampling", "growth", "precision"],
+        help="what is measured",
     )
+    parser.add_argument("runs", nargs="*", type=Path, help="of precision: runs, in pairs; of nothing else")
     parser.add_argument(
         "--coupling", choices=["affine", "mixlogcdf"], default="affine", help="(default: %(default)s)"
     )
@@ -56,6 +62,17 @@ def run(args: argparse.Namespace) -> None:
     from marscf.bench.throughput import bench, write
     from marscf.devices import choose_device
 
+    if (args.work == "precision") != bool(args.runs):
+        raise ConfigError("give runs with precision, in pairs, and with nothing else")
+    if args.work == "precision":
+        from marscf.bench.precision import compare
+
+        for row in compare(args.runs, args.out):
+            print(
+                "{system} on {dataset}, step {step}: {float32:.4f} and {bfloat16:.4f} bits/dim".format(**row)
+            )
+        write_report(args.out)
+        return
     options = {name: getattr(args, name) for name in ("coupling", "levels", "steps", "channels")}
     device, prefix = choose_device(args.device), args.out / f"{args.work}-{args.coupling}"
     if args.work == "growth":

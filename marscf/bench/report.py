@@ -24,6 +24,8 @@ def write_report(folder: Path) -> Path:
         lines += [*_speeds(speeds), *_profiles(speeds)]
     if growths:
         lines += _growth(growths)
+    if (folder / "precision.json").is_file():
+        lines += _precision(read_json(folder / "precision.json"))
     if (folder / "history.png").is_file():
         lines += ["## History", "", "![Speed over the step-by-step reference, by date](history.png)", ""]
     path = folder / "README.md"
@@ -99,6 +101,29 @@ def _growth(records: dict[str, dict[str, Any]]) -> Iterator[str]:
         line = f"{steps['slope']:g} N {steps['offset']:+g}, the farthest off by {steps['farthest']:g}"
         yield f"| {model} | sampling over side | sequential steps | {line} |"
     yield ""
+
+
+def _precision(rows: list[dict[str, Any]]) -> Iterator[str]:
+    yield from (
+        "## What bfloat16 costs",
+        "",
+        "Bits/dim of validation images, in float32, after equally many steps, all else equal.",
+        "",
+        "| system | dataset | steps | float32 | bfloat16 | difference |",
+        "|---|---|--:|--:|--:|--:|",
+    )
+    for row in rows:
+        low, full = row["bfloat16"], row["float32"]
+        cells = (
+            row["system"],
+            row["dataset"],
+            row["step"],
+            f"{full:.4f}",
+            f"{low:.4f}",
+            f"{low - full:+.4f}",
+        )
+        yield f"| {' | '.join(map(str, cells))} |"
+    yield from ("", "![Validation bits/dim over the steps, in both precisions](precision.png)", "")
 
 
 def _machine(record: dict[str, Any]) -> str:

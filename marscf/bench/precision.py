@@ -1,0 +1,78 @@
+"""What bfloat16 costs in bits/dim: validation curves of runs that differ in `training.precision` alone."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from marscf.errors import ConfigError
+from marscf.files import replacing, write_json
+from marscf.runs import difference, run_config
+
+if TYPE_CHECKING:
+    import pandas
+
+KINDS = ("float32", "bfloat16")
+
+
+def compare(runs: Sequence[Path], folder: Path) -> list[dict[str, Any]]:
+    """Write `precision.csv` (a row a validation) and `.json` into a folder, draw both curves of each pair.
+
+    Returns a row a pair, `{system, dataset, step, float32, bfloat16}`, bits/dim of the validation images at
+    the last step. Raises `ConfigError` where runs are no such pairs.
+    """
+    import pandas
+
+    pairs: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    rows = []
+    for run in runs:
+        config = run_config(run)
+        about = {key: config[key] for key in ("dataset", "system")}
+        precision = config["training"].pop("precision")
+        if precision in pairs.setdefault(tuple(about.values()), {}):
+            raise ConfigError(f"{run}: a second run of {about['system']} in {precision}")
+        pairs[tuple(about.values())][precision] = config
+        for record in map(json.loads, (run / "log.jsonl").read_text().splitlines()):
+            if "validation_bits_per_dim" in record:
+                row = {"precision": precision, "step": record["step"]}
+                rows.append(about | row | {"bits_per_dim": record["validation_bits_per_dim"]})
+    for names, configs in pairs.items():
+        if set(configs) != set(KINDS):
+            raise ConfigError(f"{' '.join(names)}: give one run in each of {' and '.join(KINDS)}")
+        if configs[KINDS[0]] != configs[KINDS[1]]:
+            where = difference(configs[KINDS[0]], configs[KINDS[1]])
+            raise ConfigError(f"{' '.join(names)}: the runs differ in more than precision: {where}")
+    frame = pandas.DataFrame(rows)
+    with replacing(folder / "precision.csv") as temporary:
+        frame.to_csv(temporary, index=False)
+    found = list(_ends(frame))
+    write_json(folder / "precision.json", found)
+    _draw(frame, folder / "precision")
+    return found
+
+
+def _ends(frame: "pandas.DataFrame") -> Iterator[dict[str, Any]]:
+    for (dataset, system), group in frame.groupby(["dataset", "system"], sort=False):
+        table = group.pivot(index="step", columns="precision", values="bits_per_dim").dropna()
+        ends = {kind: float(table[kind].iloc[-1]) for kind in KINDS}
+        yield {"system": system, "dataset": dataset, "step": int(table.index[-1]), **ends}
+
+
+def _draw(frame: "pandas.DataFrame", prefix: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import seaborn
+    from matplotlib import pyplot
+
+    from marscf.reporting import style
+
+    style.use()
+    pairs = list(frame.groupby(["system", "dataset"], sort=False))
+    figure, grid = pyplot.subplots(1, len(pairs), figsize=(style.PAGE, 2.4), squeeze=False)
+    for axes, ((system, dataset), group) in zip(grid[0], pairs, strict=True):
+        lines = {"hue": "precision", "style": "precision", "hue_order": KINDS, "style_order": KINDS}
+        seaborn.lineplot(group, x="step", y="bits_per_dim", palette="colorblind", ax=axes, **lines)
+        axes.set(title=f"{system}, {dataset}", ylabel="validation bits/dim")
+    style.save(figure, prefix)
+    pyplot.close(figure)
