@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from marscf import graphs
 from marscf.bench import authors
 from marscf.bench.measure import counted_flops, interleaved, matmul_rate, peak_bytes, profiled, ratio
 from marscf.bench.reference import stepwise
@@ -17,6 +16,7 @@ from marscf.bench.work import prepare, trained_like
 from marscf.devices import computes_in_bfloat16
 from marscf.errors import ConfigError
 from marscf.files import replacing, write_json
+from marscf.gpu import graphs
 from marscf.studies.machine import machine
 
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from marscf.bench.measure import kept_bytes
-from marscf.graphs import Replays
+from marscf.gpu.fused import fusing
+from marscf.gpu.graphs import Replays
 from marscf.models.multiscale_flow import MultiScaleFlow
-from marscf.nets.fused import fusing
 from marscf.training.gradients import RecordedGradients
 
 

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from marscf import graphs
 from marscf.errors import EvaluationError
 from marscf.evaluation.measurements import measurement
 from marscf.evaluation.sampling import code_behind, seeded
 from marscf.evaluation.stream import fill
 from marscf.files import digest, seed_from
-from marscf.graphs import Replays
+from marscf.gpu import graphs
+from marscf.gpu.graphs import Replays
 
 if TYPE_CHECKING:
     from marscf.models.base import DensityModel

@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from marscf.flows.bijection import Bijection
 from marscf.flows.mixture import inverse_log_odds, log_odds
+from marscf.gpu.fused import fused
 from marscf.nets.affine_net import AffineNet
-from marscf.nets.fused import fused
 from marscf.nets.gated_attention import GatedAttentionNet
 from marscf.nets.precision import exact
 

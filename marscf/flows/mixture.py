@@ -97,7 +97,7 @@ def inverse_log_odds(
 def _kernel() -> Callable[..., Tensor] | None:
     """The GPU's own, or None where Triton, which comes with torch for Linux, is not there."""
     try:
-        from marscf.flows.mixture_kernel import newton
+        from marscf.gpu.inverse_cdf import newton
     except ImportError:
         return None
     return newton

@@ -10,9 +10,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from marscf import graphs
 from marscf.errors import ConfigError
-from marscf.graphs import Replays
+from marscf.gpu import graphs
+from marscf.gpu.graphs import Replays
 
 Shape = tuple[int, int, int]
 
@@ -31,7 +31,7 @@ class DensityModel(nn.Module):
     #: `probes`; None where it estimates nothing.
     estimate: int | None = None
     #: Whether its kernels depend on no value and never wait for the device: a GPU then replays them
-    #: (`marscf.graphs`).
+    #: (`marscf.gpu.graphs`).
     replayable = False
     #: Why sampling time depends on the weights, or None where it does not.
     sampling_depends_on_weights: str | None = None

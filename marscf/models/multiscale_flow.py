@@ -8,15 +8,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from marscf import graphs
 from marscf.errors import ConfigError
 from marscf.flows.actnorm import ActNorm
 from marscf.flows.bijection import Bijection
 from marscf.flows.conv1x1 import InvertibleConv1x1
 from marscf.flows.coupling import AffineCoupling, MixLogCDFCoupling
 from marscf.flows.squeeze import Squeeze
+from marscf.gpu import graphs
+from marscf.gpu.fused import fused
 from marscf.models.base import FlowModel, Shape, check_images, check_levels
-from marscf.nets.fused import fused
 from marscf.nets.precision import exact
 from marscf.options import PositiveInt, Probability
 from marscf.priors.gaussian import GaussianPrior

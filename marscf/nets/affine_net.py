@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from marscf.gpu.fused import fused, fusing
 from marscf.nets.channel_norm import ChannelNorm
-from marscf.nets.fused import fused, fusing
 
 
 class NormConv2d(nn.Module):

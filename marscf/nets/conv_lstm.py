@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from marscf.gpu.fused import fused
 from marscf.nets.cached import Cached
-from marscf.nets.fused import fused
 
 State = list[tuple[Tensor, Tensor]]
 

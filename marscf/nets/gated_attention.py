@@ -9,8 +9,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from marscf.errors import ConfigError
+from marscf.gpu.fused import fused
 from marscf.nets.attention import attention
-from marscf.nets.fused import fused
 from marscf.nets.weight_norm import WeightNormConv2d, WeightNormLinear
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from marscf import graphs
 from marscf.files import seed_from
-from marscf.graphs import Replays
+from marscf.gpu import graphs
+from marscf.gpu.fused import fusing
+from marscf.gpu.graphs import Replays
 from marscf.models.base import DensityModel
-from marscf.nets.fused import fusing
 from marscf.nets.precision import at_least_float32
 from marscf.training.distributed import Processes
 

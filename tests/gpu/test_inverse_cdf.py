@@ -1,4 +1,4 @@
-"""The GPU's kernel for the inverse CDF, by Triton's interpreter; tests/test_graphs.py runs it on a GPU."""
+"""The GPU's kernel for the inverse CDF, in Triton's interpreter; test_graphs.py runs it on a GPU."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ pytest.importorskip("triton", reason="needs Triton, which comes with torch for L
 PROGRAM = """
 import torch
 from marscf.flows import mixture
-from marscf.flows.mixture_kernel import newton
+from marscf.gpu.inverse_cdf import newton
 
 torch.manual_seed(0)
 for dtype, bound in ((torch.float32, 1e-4), (torch.float64, 1e-12)):

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
+from marscf.gpu.fused import fused, fusing
 from marscf.models.flowpp import FlowPP
 from marscf.models.multiscale_flow import MultiScaleFlow
-from marscf.nets.fused import fused, fusing
 
 SHAPE = (3, 8, 8)
 
