@@ -1,5 +1,6 @@
-"""Functions that torch.compile may turn into few kernels: where `training.compile` asks for it, and elsewhere
-where MARSCF_COMPILE=1 stands in the environment.
+"""Functions that torch.compile turns into few kernels where they are asked to be.
+
+By `training.compile` in training, and everywhere by `MARSCF_COMPILE=1` in the environment.
 """
 
 import contextlib

@@ -25,12 +25,12 @@ def serve(device: torch.device) -> bool:
 
 
 @contextlib.contextmanager
-def branches() -> Iterator[Callable[..., contextlib.AbstractContextManager]]:
+def branches(device: torch.device) -> Iterator[Callable[..., contextlib.AbstractContextManager]]:
     """Let blocks `with branch(*tensors):`, which read `tensors`, run beside what follows them.
 
-    While a graph is recorded only; elsewhere blocks run one after the other as they are written.
+    In a graph, that is; elsewhere they run one after the other, as they are written.
     """
-    if not (torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()):
+    if device.type != "cuda" or not torch.cuda.is_current_stream_capturing():
         yield lambda *tensors: contextlib.nullcontext()
         return
     trunk, streams = torch.cuda.current_stream(), []

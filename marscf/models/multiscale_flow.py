@@ -181,7 +181,7 @@ class MultiScaleFlow(FlowModel):
     def log_density(self, y: Tensor) -> Tensor:
         """See `FlowModel.log_density`."""
         terms: list[Tensor] = []
-        with graphs.branches() as branch:  # a prior is a long chain of small kernels; the flow goes on
+        with graphs.branches(y.device) as branch:  # a prior is a long chain of small kernels
 
             def score(index: int, z: Tensor, context: Tensor | None) -> None:
                 with branch(z, context):
