@@ -47,7 +47,8 @@ def bench(
         works["authors' code"] = authors.prepare(work, theirs, batch_size)
     works["stepwise float32"] = prepare(work, stepwise(fast), batch_size)
     kinds = [torch.float32] + [torch.bfloat16] * computes_in_bfloat16(device)
-    for name, how in ways(work == "training" and torch.bfloat16 in kinds, graphs.serve(device), fuse):
+    low = work == "training" and torch.bfloat16 in kinds
+    for name, how in ways(low, graphs.serve(device), fuse, checkpoint=work == "training"):
         works[name] = prepare(work, copy.deepcopy(fast), batch_size, **how)
     # One count for all of ours: of what is recorded or compiled nothing can be counted.
     counts = {name: counted_flops(works[name].call) for name in works if name in COUNTED}
@@ -93,7 +94,9 @@ def bench(
 COUNTED = ("authors' code", "stepwise float32", "float32")
 
 
-def ways(low_precision: bool, record: bool, fuse: bool) -> Iterator[tuple[str, dict[str, bool]]]:
+def ways(
+    low_precision: bool, record: bool, fuse: bool, checkpoint: bool
+) -> Iterator[tuple[str, dict[str, bool]]]:
     """Name the ways in which our code can do the work, and what they are to `prepare`."""
     hows = [(False, False), *([(True, False)] if record else []), *([(record, True)] if fuse else [])]
     for recorded, fused in hows:
@@ -101,6 +104,8 @@ def ways(low_precision: bool, record: bool, fuse: bool) -> Iterator[tuple[str, d
             name = ("bfloat16" if low else "float32") + " compiled" * fused + " graph" * recorded
             if not (low and record and not recorded):  # launches, not precision, are what that would time
                 yield name, {"low_precision": low, "recorded": recorded, "fuse": fused}
+    if checkpoint:
+        yield "float32 checkpointing", {"checkpointing": True}
 
 
 def write(rows: list[dict[str, Any]], facts: dict[str, Any], prefix: str | Path) -> None:

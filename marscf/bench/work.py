@@ -46,17 +46,19 @@ def prepare(
     low_precision: bool = False,
     recorded: bool = False,
     fuse: bool = False,
+    checkpointing: bool = False,
 ) -> Work:
     """Return the work of one kind on a batch of noise images, data on the model's device.
 
     `training` is forward, backward and an Adamax step, its networks in bfloat16 with `low_precision`;
     `evaluation` is `log_prob` without gradients; `sampling` is from noise to `uint8` images. `recorded` work
-    is replayed as a CUDA graph, `fuse` compiles what is `fused`.
+    is replayed as a CUDA graph, `fuse` compiles what is `fused`, `checkpointing` recomputes activations.
     """
     generator = torch.Generator().manual_seed(1)
     x = torch.randint(0, 256, (batch_size, *model.shape), generator=generator).to(model.device, torch.uint8)
     noise = model.draw_noise(batch_size, generator)
     model.train(kind == "training")
+    model.activation_checkpointing = checkpointing
     if kind == "training":
         optimiser = torch.optim.Adamax(model.parameters(), lr=1e-5)
 
