@@ -18,6 +18,8 @@ from torch.nn import functional
 
 from marscf.nets.precision import at_least_float32, exact
 
+FEW = 0.5  # of the elements, from which on the iteration leaves out those that are done
+
 
 class _LogTerms(torch.autograd.Function):
     """log F, log S, log f from one softplus; the K-fold terms are computed again in the backward pass."""
@@ -109,14 +111,18 @@ def _newton(y: Tensor, weights: Tensor, means: Tensor, log_scales: Tensor, max_i
     scales, inverse_scales = torch.exp(log_scales), torch.exp(-log_scales)
     quantiles = torch.addcmul(means, scales, y.unsqueeze(1))
     low, high = quantiles.amin(1), quantiles.amax(1)
-    del quantiles, scales
+    # Narrow components are dense: of the components' quantiles theirs count most.
+    density = weights * inverse_scales
+    x = (density * quantiles).sum(1) / density.sum(1)
+    x = torch.where((x >= low) & (x <= high), x, (low + high) / 2)  # NaN, where a scale under- or overflows
+    del quantiles, scales, density
     eps = torch.finfo(y.dtype).eps
-    x = (low + high) / 2
     step = before = high - low
-    # Reading the flag waits for the device: a GPU is asked now and then, and never while it records.
+    # Reading a flag waits for the device: a GPU is asked now and then, and never while it records.
     ask_every = 1 if y.device.type == "cpu" else 8
     recording = y.is_cuda and torch.cuda.is_current_stream_capturing()
-    for iteration in range(max_iterations):
+    result, places = x, None  # of all elements; where those still worked on belong
+    for iteration in range(1, max_iterations + 1):
         value, slope = _value_and_slope(x, weights, means, inverse_scales)
         residual = value - y
         high = torch.where(residual > 0, x, high)
@@ -131,10 +137,30 @@ def _newton(y: Tensor, weights: Tensor, means: Tensor, log_scales: Tensor, max_i
         middle = (low + high) / 2
         new = torch.where(take | settled, torch.minimum(torch.maximum(newton, low), high), middle)
         before, step, x = step, new - x, new
-        narrow = high - low <= 2 * eps * x.abs()
-        if not recording and iteration % ask_every == ask_every - 1 and bool((settled | narrow).all()):
+        if recording or iteration % ask_every:
+            continue
+        going = ~(settled | (high - low <= 2 * eps * x.abs()))
+        left = int(going.sum())
+        if left == 0:
             break
-    return x
+        if left <= FEW * going.numel():  # most are done after a few iterations: go on with the others
+            result, places = _keep(result, places, x), _narrowed(places, going)
+            y, x, low, high, step, before = (t[going] for t in (y, x, low, high, step, before))
+            weights, means, inverse_scales = (
+                t.movedim(1, -1)[going] for t in (weights, means, inverse_scales)
+            )
+    return _keep(result, places, x)
+
+
+def _narrowed(places: Tensor | None, going: Tensor) -> Tensor:
+    """Where in the flattened result the elements belong that are still going."""
+    chosen = going.flatten().nonzero().squeeze(1)
+    return chosen if places is None else places[chosen]
+
+
+def _keep(result: Tensor, places: Tensor | None, x: Tensor) -> Tensor:
+    """Put the elements worked on into the result; all of it, where there are no places."""
+    return x if places is None else result.flatten().index_copy(0, places, x).view(result.shape)
 
 
 def _value_and_slope(

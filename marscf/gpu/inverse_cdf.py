@@ -62,7 +62,9 @@ def _kernel(
     inverse_scales = tl.exp(-log_scales)
     quantiles = means + tl.exp(log_scales) * y[:, None]
     low, high = tl.min(quantiles, 1), tl.max(quantiles, 1)
-    x = (low + high) / 2
+    density = weights * inverse_scales
+    x = tl.sum(density * quantiles, 1) / tl.sum(density, 1)
+    x = tl.where((x >= low) & (x <= high), x, (low + high) / 2)
     step = high - low
     before = step
     iteration = 0
