@@ -63,8 +63,10 @@ def _speeds(records: list[dict[str, Any]]) -> Iterator[str]:
                 str(row["launches"] or ""),
             ]
             yield f"| {' | '.join(cells)} |"
-    machines = dict.fromkeys(_machine(record) for record in records)
-    yield from ("", *machines, "")
+    machines: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for record in records:
+        machines.setdefault((record["machine"]["device"], record["machine"]["torch"]), []).append(record)
+    yield from ("", *(_machine(own) for own in machines.values()), "")
 
 
 def _profiles(records: list[dict[str, Any]]) -> Iterator[str]:
@@ -126,13 +128,15 @@ def _precision(rows: list[dict[str, Any]]) -> Iterator[str]:
     yield from ("", "![Validation bits/dim over the steps, in both precisions](precision.png)", "")
 
 
-def _machine(record: dict[str, Any]) -> str:
-    facts = record["machine"]
-    rates = ", ".join(f"{rate / 1e9:.0f} GFLOP/s in {kind}" for kind, rate in record["matmul_flops"].items())
-    text = f"Measured on {facts['device']}, torch {facts['torch']}; a large product: {rates}."
-    if (far := record.get("bits_per_dim_from_authors")) is not None:
-        text += f" The authors' code and ours differ by {far:.1g} bits/dim at most."
-    return text
+def _machine(records: list[dict[str, Any]]) -> str:
+    facts = records[0]["machine"]
+    text = f"Measured on {facts['device']}, torch {facts['torch']}; a large product:"
+    for kind in records[0]["matmul_flops"]:
+        rates = [record["matmul_flops"][kind] / 1e9 for record in records if kind in record["matmul_flops"]]
+        text += f" {min(rates):.0f} to {max(rates):.0f} GFLOP/s in {kind},"
+    far = [r["bits_per_dim_from_authors"] for r in records if "bits_per_dim_from_authors" in r]
+    end = f" The authors' code and ours differ by {max(far):.1g} bits/dim at most." if far else ""
+    return f"{text.removesuffix(',')}.{end}"
 
 
 def _number(value: float | None, factor: float = 1.0) -> str:
