@@ -93,7 +93,7 @@ def code_behind(model: "DensityModel", *more: Path) -> str:
     """Hash the sources that a model's numbers depend on, and `more` files."""
     package = Path(__file__).parents[1]
     files = [Path(inspect.getfile(type(model))), *more]
-    for room in ("models", "flows", "priors", "nets"):
+    for room in ("models", "flows", "priors", "nets", "gpu"):
         files += sorted((package / room).rglob("*.py"))
     return digest([sha256_file(file) for file in files])
 
