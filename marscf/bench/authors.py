@@ -18,10 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from marscf.bench.work import Work
+from marscf.bench.work import NOISE, Work
 from marscf.compat.official import read_checkpoint
 from marscf.errors import ConfigError
 from marscf.models.multiscale_flow import MultiScaleFlow
+from marscf.studies.weights import fill_zeros
 
 SIDE, LEVELS = 32, 3  # fixed in their code, as is dropout, which is our default
 #: File → what of it no longer runs, and what does the same.
@@ -52,10 +53,8 @@ def load(code: Path, options: dict[str, Any], batch_size: int, seed: int = 0) ->
             options["steps"],
             options["channels"],
         )
+    fill_zeros(model, NOISE)
     with torch.no_grad():
-        for parameter in model.parameters():
-            if not parameter.any():
-                parameter.normal_(std=0.01)
         model.train()(_images(batch_size)[1])
     return model
 

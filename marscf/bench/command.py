@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from marscf.bench.report import WORKS, write_report
 from marscf.devices import HELP as DEVICE_HELP
 from marscf.errors import ConfigError
 
@@ -28,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument(
         "work",
-        choices=["training", "evaluation", "sampling", "growth", "precision"],
+        choices=[*WORKS, "growth", "precision"],
         help="what is measured",
     )
     parser.add_argument("runs", nargs="*", type=Path, help="of precision: runs, in pairs; of nothing else")
@@ -56,12 +57,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure, print a table, and write what was measured."""
-    from marscf.bench import history
-    from marscf.bench.growth import growth
-    from marscf.bench.report import write_report
-    from marscf.bench.throughput import bench, write
-    from marscf.devices import choose_device
-
     if (args.work == "precision") != bool(args.runs):
         raise ConfigError("give runs with precision, in pairs, and with nothing else")
     if args.work == "precision":
@@ -73,6 +68,11 @@ def run(args: argparse.Namespace) -> None:
             )
         write_report(args.out)
         return
+    from marscf.bench import history
+    from marscf.bench.growth import growth
+    from marscf.bench.throughput import bench, write
+    from marscf.devices import choose_device
+
     options = {name: getattr(args, name) for name in ("coupling", "levels", "steps", "channels")}
     device, prefix = choose_device(args.device), args.out / f"{args.work}-{args.coupling}"
     if args.work == "growth":

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd import DeviceType
 from torch.utils.flop_counter import FlopCounterMode
 
+from marscf.nets.precision import tf32
 from marscf.studies.machine import synchronise
 
 
@@ -142,8 +143,6 @@ def matmul_rate(device: torch.device, dtype: torch.dtype = torch.float32, size: 
     """Measure this machine's own rate of square matrix products, in FLOP/s (best of several)."""
     size = size or (8192 if device.type == "cuda" else 1536)
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    matmul = torch.backends.cuda.matmul
-    before, matmul.allow_tf32 = matmul.allow_tf32, torch.backends.cudnn.allow_tf32  # as the convolutions
-    (times,) = interleaved([lambda: a @ b], repeats=7, device=device, warmup=2)
-    matmul.allow_tf32 = before
+    with tf32(torch.backends.cudnn.allow_tf32):  # as the convolutions
+        (times,) = interleaved([lambda: a @ b], repeats=7, device=device, warmup=2)
     return 2 * size**3 / min(times.seconds)

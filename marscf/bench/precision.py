@@ -1,12 +1,12 @@
 """What bfloat16 costs in bits/dim: validation curves of runs that differ in `training.precision` alone."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marscf.errors import ConfigError
 from marscf.files import replacing, write_json
+from marscf.reporting.training_curves import VALIDATION, read_records
 from marscf.runs import difference, run_config
 
 if TYPE_CHECKING:
@@ -28,14 +28,17 @@ def compare(runs: Sequence[Path], folder: Path) -> list[dict[str, Any]]:
     for run in runs:
         config = run_config(run)
         about = {key: config[key] for key in ("dataset", "system")}
-        precision = config["training"].pop("precision")
-        if precision in pairs.setdefault(tuple(about.values()), {}):
+        training = dict(config["training"])
+        precision = training.pop("precision")
+        own = pairs.setdefault(tuple(about.values()), {})
+        if precision in own:
             raise ConfigError(f"{run}: a second run of {about['system']} in {precision}")
-        pairs[tuple(about.values())][precision] = config
-        for record in map(json.loads, (run / "log.jsonl").read_text().splitlines()):
-            if "validation_bits_per_dim" in record:
-                row = {"precision": precision, "step": record["step"]}
-                rows.append(about | row | {"bits_per_dim": record["validation_bits_per_dim"]})
+        own[precision] = config | {"training": training}
+        validations = [record for record in read_records(run) if VALIDATION in record]
+        if not validations:
+            raise ConfigError(f"{run}: nothing was validated; train it first: marscf train {run}")
+        row = about | {"precision": precision}
+        rows += [row | {"step": v["step"], "bits_per_dim": v[VALIDATION]} for v in validations]
     for names, configs in pairs.items():
         if set(configs) != set(KINDS):
             raise ConfigError(f"{' '.join(names)}: give one run in each of {' and '.join(KINDS)}")

@@ -11,7 +11,10 @@ from marscf.bench.measure import kept_bytes
 from marscf.gpu.fused import fusing
 from marscf.gpu.graphs import Replays
 from marscf.models.multiscale_flow import MultiScaleFlow
+from marscf.studies.weights import fill_zeros
 from marscf.training.gradients import RecordedGradients
+
+NOISE = 0.01  # standard deviation of what weights that start at zero are given
 
 
 @dataclass
@@ -31,10 +34,7 @@ def trained_like(options: dict[str, Any], side: int, device: torch.device, seed:
     """A model with small noise where weights start at zero, then data-initialised ActNorm."""
     torch.manual_seed(seed)
     model = MultiScaleFlow((3, side, side), 256, **options)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if not parameter.any():
-                parameter.normal_(std=0.01)
+    fill_zeros(model, NOISE)
     model.initialise(torch.randint(0, 256, (16, 3, side, side), dtype=torch.uint8), model.draw_noise(16))
     return model.to(device)
 
@@ -86,10 +86,10 @@ def prepare(
         def function(*eps: Tensor) -> Tensor:
             return model.to_discrete(model.decode_noise(list(eps)))
 
-    replays, parameters = Replays(), list(model.parameters())
+    replays = Replays()
 
     def call() -> Tensor:
         with torch.no_grad(), fusing(fuse):
-            return replays.run(function, inputs, parameters) if recorded else function(*inputs)
+            return replays.run(function, inputs) if recorded else function(*inputs)
 
     return Work(call, model)

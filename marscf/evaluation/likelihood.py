@@ -6,10 +6,8 @@ lower bound; the log-mean-exp over k draws estimates the tighter importance-weig
 and on the image's index alone, so the batch size changes nothing but the rounding.
 """
 
-import contextlib
 import math
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +20,8 @@ from marscf.evaluation.measurements import measurement
 from marscf.evaluation.sampling import code_behind, seeded
 from marscf.evaluation.stream import fill
 from marscf.files import digest, seed_from
-from marscf.gpu import graphs
 from marscf.gpu.graphs import Replays
+from marscf.nets.precision import tf32
 
 if TYPE_CHECKING:
     from marscf.models.base import DensityModel
@@ -79,23 +77,21 @@ def evaluate_likelihood(
     draws, importance_samples = (draws, importance_samples) if random else (0, 0)
     passes = max(draws, importance_samples, 1)
 
-    recordings, parameters = Replays(), list(model.parameters())
-
-    def log_prob(x: torch.Tensor, noise: torch.Tensor | None) -> torch.Tensor:
-        if not (model.replayable and graphs.serve(model.device)):
-            return model.log_prob(x, noise)
-        return recordings.run(model.log_prob, [x] if noise is None else [x, noise], parameters)
+    recordings, recorded = Replays(), model.recorded
 
     def score(start: int, stop: int) -> np.ndarray:
         x = torch.from_numpy(np.array(images[start:stop])).to(model.device)
         generators = [torch.Generator().manual_seed(seed_from("noise", seed, i)) for i in range(start, stop)]
         nats = np.empty((stop - start, passes))
-        with torch.no_grad(), full_precision():
+        with torch.no_grad(), tf32(False):
             for draw in range(passes):
                 noise = torch.cat([model.draw_noise(1, g) for g in generators]) if random else None
                 # What a model draws beside its noise (a stochastic log-determinant) is seeded a batch.
                 with seeded("likelihood", seed, start, draw):
-                    nats[:, draw] = log_prob(x, noise).double().cpu().numpy()
+                    log_prob = (
+                        recordings.run(model.log_prob, [x, noise]) if recorded else model.log_prob(x, noise)
+                    )
+                    nats[:, draw] = log_prob.double().cpu().numpy()
         refuse_non_finite(nats, start)
         return nats
 
@@ -126,7 +122,7 @@ def estimation_error(model: "DensityModel", images: np.ndarray, seed: int = 0) -
     kept, twice = model.estimate, []
     try:
         for model.estimate in (kept + 1, kept + 2):
-            with full_precision():
+            with tf32(False):
                 twice.append(model.log_prob(some, noise).double())
     finally:
         model.estimate = kept
@@ -149,18 +145,6 @@ def refuse_non_finite(nats: np.ndarray, start: int) -> None:
             f"test image {start + index}: log-likelihood is {nats[index, draw]} in draw {draw}; "
             "the weights are unusable there: train longer or with a lower learning rate"
         )
-
-
-@contextlib.contextmanager
-def full_precision() -> Iterator[None]:
-    """Switch TF32 off inside the block."""
-    matmul, convolution = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, convolution.allow_tf32
-    matmul.allow_tf32 = convolution.allow_tf32 = False
-    try:
-        yield
-    finally:
-        matmul.allow_tf32, convolution.allow_tf32 = before
 
 
 def likelihood_measurements(

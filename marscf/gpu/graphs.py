@@ -72,10 +72,10 @@ class Replays:
         self._recordings: dict[tuple, _Recording] = {}
 
     def run(
-        self, function: Callable[..., Any], inputs: Iterable[Tensor], constants: Iterable[Tensor] = ()
+        self, function: Callable[..., Any], inputs: Iterable[Tensor | None], constants: Iterable[Tensor] = ()
     ) -> Any:
-        """Return `function(*inputs)`, in tensors that the next call overwrites."""
-        inputs = list(inputs)
+        """Return `function(*inputs)`, in tensors that the next call overwrites; None is not passed on."""
+        inputs = [t for t in inputs if t is not None]
         key = [(t.data_ptr(), t._version) for t in constants]
         if key != self._key:
             self._key, self._recordings = key, {}

@@ -51,6 +51,11 @@ class DensityModel(nn.Module):
         """The device that the parameters are on."""
         return next(self.parameters()).device
 
+    @property
+    def recorded(self) -> bool:
+        """Whether its work is recorded where it is: replayable, on a GPU that records."""
+        return self.replayable and graphs.serve(self.device)
+
     def draw_noise(self, n: int, generator: torch.Generator | None = None) -> Tensor | None:
         """Draw the randomness that `log_prob` of `n` images needs, or None where it needs none.
 
@@ -128,7 +133,7 @@ class FlowModel(DensityModel):
     def sample(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """See `DensityModel.sample`."""
         eps = self.draw_eps(n, temperature, generator)
-        if self.replayable and not self.training and graphs.serve(self.device):
+        if self.recorded and not self.training:
             y = self._drawing.run(lambda *own: self.decode_noise(list(own)), eps, self.parameters())
         else:
             y = self.decode_noise(eps)

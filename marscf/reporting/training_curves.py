@@ -5,7 +5,7 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from marscf.errors import MarscfError
 from marscf.files import read_json
@@ -27,6 +27,17 @@ X_AXES = {"images": "images trained on", "minutes": "minutes of training"}
 QUARTERS = {0.25: "¼ T", 0.5: "½ T", 0.75: "¾ T", 1.0: "T"}
 
 
+def read_records(run: str | Path) -> list[dict[str, Any]]:
+    """A run's `log.jsonl`, no records where there is none; raises `MarscfError` where it is damaged."""
+    path = Path(run) / "log.jsonl"
+    try:
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    except FileNotFoundError:
+        return []
+    except ValueError as error:
+        raise MarscfError(f"{path} is damaged ({error}); delete the run's folder and train again") from None
+
+
 def read_log(run: str) -> "pandas.DataFrame | None":
     """A run's `log.jsonl`, a row a record; None where nothing was trained (counted, or imported weights).
 
@@ -34,14 +45,7 @@ def read_log(run: str) -> "pandas.DataFrame | None":
     """
     import pandas
 
-    path = Path(run) / "log.jsonl"
-    try:
-        records = [json.loads(line) for line in path.read_text().splitlines()]
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise MarscfError(f"{path} is damaged ({error}); delete the run's folder and train again") from None
-    frame = pandas.DataFrame(records)
+    frame = pandas.DataFrame(read_records(run))
     if TRAIN not in frame or frame[TRAIN].isna().all():
         return None
     receipt = read_json(Path(run) / RECEIPT)

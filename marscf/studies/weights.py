@@ -5,16 +5,25 @@ weights of these models do not hold the image's side, so a trained run's serve a
 are taken wherever name and shape agree, and what it lacks (deeper levels) is fresh.
 """
 
+from collections.abc import Container
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from marscf.errors import CheckpointError
 from marscf.models.base import DensityModel
 
 NOISE = 0.05  # standard deviation given to fresh tensors that are all zero, which would be the identity
+
+
+@torch.no_grad()
+def fill_zeros(model: nn.Module, deviation: float, besides: Container[str] = ()) -> None:
+    """Put normal noise into parameters that are all zero, but for those named in `besides`."""
+    for name, parameter in model.named_parameters():
+        if name not in besides and not parameter.any():
+            parameter.normal_(0, deviation)
 
 
 @torch.no_grad()
@@ -40,9 +49,7 @@ def make_trained_like(model: DensityModel, trained: Path | None) -> str:
             if name in found and found[name].shape == tensor.shape
         }
         model.load_state_dict(shared, strict=False)
-    for name, parameter in model.named_parameters():
-        if name not in shared and not parameter.any():
-            parameter.normal_(0, NOISE)
+    fill_zeros(model, NOISE, besides=shared)
     if trained is None:
         return f"fresh, zeros replaced by noise of {NOISE}, for there was no trained run"
     return f"trained: {len(shared)} of {len(own)} tensors from {trained.parent.as_posix()}, the others fresh"

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from marscf.files import seed_from
-from marscf.gpu import graphs
 from marscf.gpu.fused import fusing
 from marscf.gpu.graphs import Replays
 from marscf.models.base import DensityModel
@@ -43,7 +42,7 @@ class RecordedGradients:
 
     def __call__(self, x: Tensor, noise: Tensor | None) -> Tensor:
         """Fill the parameters' gradients, and return the loss."""
-        loss = self.replays.run(self._fill, [x] if noise is None else [x, noise])
+        loss = self.replays.run(self._fill, [x, noise])
         for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
             parameter.grad = gradient
         return loss
@@ -76,8 +75,8 @@ class Gradients:
         self.seed = config["seed_value"]
         whole = self.parts == 1 and not training["activation_checkpointing"]
         self.recorded = None
-        if whole and model.replayable and graphs.serve(processes.device):
-            self.recorded = RecordedGradients(model, self.mean_loss)
+        if whole and model.recorded:
+            self.recorded = RecordedGradients(model, self.share_of_loss)
 
     def __call__(self, step: int, x: Tensor, noise: Tensor | None) -> Tensor:
         """Return the mean loss in nats per sub-pixel, over all processes, as a tensor on the device."""
@@ -89,9 +88,9 @@ class Gradients:
                 return self.recorded(x, noise)
             return self.of_parts(step, x, noise)
 
-    def mean_loss(self, x: Tensor, noise: Tensor | None) -> Tensor:
-        """Return the mean loss of a whole batch, in nats per sub-pixel."""
-        return self.loss(x, noise).sum() / (len(x) * self.dims)
+    def share_of_loss(self, x: Tensor, noise: Tensor | None, images: int | None = None) -> Tensor:
+        """Return a part's share of the mean loss of `images` (its own where None), nats per sub-pixel."""
+        return self.loss(x, noise).sum() / ((images or len(x)) * self.dims)
 
     def of_parts(self, step: int, x: Tensor, noise: Tensor | None) -> Tensor:
         """Add up the gradients of this process's parts, one after the other."""
@@ -104,7 +103,7 @@ class Gradients:
             last = part == mine[-1]
             if self.processes.count > 1:
                 self.loss.require_backward_grad_sync = last
-            loss = self.loss(xs[part], noises[part]).sum() / (len(x) * self.dims)
+            loss = self.share_of_loss(xs[part], noises[part], len(x))
             (loss * self.processes.count).backward()  # the processes' gradients are averaged
             total += loss.detach()
         return self.processes.sum(total)

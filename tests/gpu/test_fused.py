@@ -9,6 +9,7 @@ from torch._dynamo.utils import counters
 from marscf.gpu.fused import fused, fusing
 from marscf.models.flowpp import FlowPP
 from marscf.models.multiscale_flow import MultiScaleFlow
+from marscf.studies.weights import fill_zeros
 
 SHAPE = (3, 8, 8)
 
@@ -41,10 +42,7 @@ def test_gradients_and_likelihood(name):
         model = MultiScaleFlow(SHAPE, 256, coupling=name, levels=2, steps=2, lstm_channels=4, **small)
     x = torch.randint(0, 256, (3, *SHAPE), dtype=torch.uint8)
     noise = model.draw_noise(3)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if not parameter.any():
-                parameter.normal_(std=0.01)
+    fill_zeros(model, 0.01)
     model.initialise(x, noise)
     found = []
     counters.clear()

@@ -13,6 +13,7 @@ from marscf.gpu.graphs import Replays
 from marscf.models.flowpp import FlowPP
 from marscf.models.multiscale_flow import MultiScaleFlow
 from marscf.models.pixelcnn import PixelCNN
+from marscf.studies.weights import fill_zeros
 from marscf.training.gradients import RecordedGradients
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
@@ -44,10 +45,7 @@ def without_tf32(monkeypatch):
 def noisy(model):
     torch.manual_seed(0)
     model.initialise(images(16), model.draw_noise(16))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if not parameter.any():
-                parameter.normal_(std=0.01)
+    fill_zeros(model, 0.01)
     return model.cuda()
 
 
