@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from marscf.gpu.fused import fused, fusing
+from marscf.nets.cached import Cached
 from marscf.nets.channel_norm import ChannelNorm
 
 
@@ -16,15 +17,19 @@ class NormConv2d(nn.Module):
         self.weight = nn.Parameter(0.05 * torch.randn(out_channels, in_channels, kernel_size, kernel_size))
         self.norm = ChannelNorm(out_channels)
         self.padding = kernel_size // 2
+        self._folded = Cached()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `x (B,in,H,W)` to `(B,out,H,W)`."""
         if not torch.compiler.is_compiling() and self.norm.waiting:
             with torch.no_grad():
                 self.norm.initialise(functional.conv2d(x, self.weight, padding=self.padding))
+        sources = [self.weight, self.norm.bias, self.norm.log_scale]
+        return functional.conv2d(x, *self._folded.get(sources, self._fold), padding=self.padding)
+
+    def _fold(self) -> tuple[Tensor, Tensor]:
         scale = torch.exp(self.norm.log_scale)
-        bias = (self.norm.bias * scale).flatten()
-        return functional.conv2d(x, self.weight * scale.unsqueeze(1), bias, padding=self.padding)
+        return self.weight * scale.unsqueeze(1), (self.norm.bias * scale).flatten()
 
 
 class ZeroConv2d(nn.Module):
@@ -35,11 +40,16 @@ class ZeroConv2d(nn.Module):
         self.weight = nn.Parameter(torch.zeros(out_channels, in_channels, 3, 3))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.log_scale = nn.Parameter(torch.zeros(out_channels, 1, 1))
+        self._folded = Cached()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `x (B,in,H,W)` to `(B,out,H,W)`."""
+        sources = [self.weight, self.bias, self.log_scale]
+        return functional.conv2d(x, *self._folded.get(sources, self._fold), padding=1)
+
+    def _fold(self) -> tuple[Tensor, Tensor]:
         scale = torch.exp(3 * self.log_scale)
-        return functional.conv2d(x, self.weight * scale.unsqueeze(1), self.bias * scale.flatten(), padding=1)
+        return self.weight * scale.unsqueeze(1), self.bias * scale.flatten()
 
 
 class AffineNet(nn.Module):
@@ -62,4 +72,5 @@ class AffineNet(nn.Module):
     def _map(self, x: Tensor) -> Tensor:
         # Pixels outermost: convolutions then need not rearrange their inputs and results.
         x = x.contiguous(memory_format=torch.channels_last)
-        return self.last(functional.relu(self.second(functional.relu(self.first(x)))))
+        h = functional.relu(self.first(x), inplace=True)
+        return self.last(functional.relu(self.second(h), inplace=True))

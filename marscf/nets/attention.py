@@ -18,8 +18,9 @@ def attention(query: Tensor, key: Tensor, value: Tensor, dropout: float = 0.0) -
 
     On a CPU torch's own function keeps all weights and their mask where there is dropout.
     """
-    if dropout and query.device.type == "cpu" and not torch.compiler.is_compiling():
-        return _DroppedAttention.apply(query, key, value, dropout)
+    if dropout and query.device.type == "cpu":
+        ours = _HashedAttention if torch.compiler.is_compiling() else _DroppedAttention
+        return ours.apply(query, key, value, dropout)
     return functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
 
 
@@ -66,15 +67,56 @@ def _parts(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
 
 def _weights(query: Tensor, key: Tensor) -> Tensor:
-    return torch.softmax(torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(1, 2)), -1)
+    return torch.softmax(torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-2, -1)), -1)
 
 
 def _kept(like: Tensor, threshold: int, generator: torch.Generator) -> Tensor:
     """Return 1 where a weight is kept, else 0: 16 random bits for each, four a draw.
 
-    By clamping, since on a CPU a comparison, and what uses its booleans, takes several times as long.
+    In the bits' place: on a CPU booleans, and what uses them, take several times as long.
     """
     draws = torch.empty(-(-like.numel() // 4), dtype=torch.int64)
     bits = draws.random_(-(2**63), None, generator=generator).view(torch.int16)[: like.numel()]
-    least = threshold - LEVELS // 2  # that is kept
-    return bits.clamp_(least - 1, least).sub_(least - 1).to(like.dtype).view(like.shape)
+    return bits.ge_(threshold - LEVELS // 2).to(like.dtype).view(like.shape)
+
+
+class _HashedAttention(torch.autograd.Function):
+    """The same in one piece, to be compiled: a weight's random bits are a hash of its place and a seed.
+
+    Compiled, a mask is made where it is used; random numbers of a generator take ten times as long.
+    """
+
+    @staticmethod
+    def forward(ctx, query, key, value, dropout):
+        ctx.threshold = round(dropout * LEVELS)
+        seed = torch.randint(-(2**31), 2**31, (2,), dtype=torch.int32, device=query.device)
+        ctx.save_for_backward(query, key, value, seed)
+        weights = _weights(query, key)
+        kept = _hashed(seed, weights.shape, ctx.threshold)
+        return torch.matmul(torch.where(kept, weights, 0), value) * (LEVELS / (LEVELS - ctx.threshold))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        query, key, value, seed = ctx.saved_tensors
+        grad = grad * (LEVELS / (LEVELS - ctx.threshold))
+        weights = _weights(query, key)
+        kept = _hashed(seed, weights.shape, ctx.threshold)
+        g_value = torch.matmul(torch.where(kept, weights, 0).transpose(-2, -1), grad)
+        g_weights = torch.where(kept, torch.matmul(grad, value.transpose(-2, -1)), 0)
+        g_scores = weights * (g_weights - (g_weights * weights).sum(-1, keepdim=True))
+        g_scores = g_scores * query.shape[-1] ** -0.5
+        g_key = torch.matmul(g_scores.transpose(-2, -1), query)
+        return torch.matmul(g_scores, key), g_key, g_value, None
+
+
+def _hashed(seed: Tensor, shape: torch.Size, threshold: int) -> Tensor:
+    """Return whether a weight is kept, by 16 bits of a hash of its place and two words of a seed.
+
+    Multiplications and shifts as in MurmurHash3's finaliser; a CPU has vectors of 32-bit integers.
+    """
+    bits = torch.arange(shape.numel(), dtype=torch.int32, device=seed.device).view(shape)
+    bits = (bits ^ seed[0]) * -0x7A143595
+    bits = ((bits ^ (bits >> 15)) + seed[1]) * -0x3D4D51CB
+    bits = (bits ^ (bits >> 13)) * -0x61C88647
+    return bits >> 16 >= threshold - LEVELS // 2

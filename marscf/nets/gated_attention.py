@@ -29,8 +29,8 @@ class _ConcatELU(torch.autograd.Function):
     def forward(ctx, x):
         positive = functional.relu(x)
         negative = positive - x
-        result = torch.cat((negative, positive), 1).neg_().exp_().sub_(1)
-        result += torch.cat((positive, negative), 1)
+        pairs = ((negative, positive), (positive, negative))
+        result = torch.cat([a.neg().exp_().sub_(1).add_(b) for a, b in pairs], 1)
         ctx.save_for_backward(result)
         return result
 
@@ -146,4 +146,5 @@ class GatedAttentionNet(nn.Module):
         code = position_code(h.shape[2] * h.shape[3], h.shape[1], h.device)
         for block in self.blocks:
             h = block(h, code, aux)
-        return self.exit(h)
+        # With channels innermost, as h is by now, a CPU would rearrange this large weight and its gradient.
+        return self.exit(h if h.is_cuda else h.contiguous())

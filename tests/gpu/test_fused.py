@@ -9,6 +9,7 @@ from torch._dynamo.utils import counters
 from marscf.gpu.fused import fused, fusing
 from marscf.models.flowpp import FlowPP
 from marscf.models.multiscale_flow import MultiScaleFlow
+from marscf.nets.attention import attention
 from marscf.studies.weights import fill_zeros
 
 SHAPE = (3, 8, 8)
@@ -58,3 +59,23 @@ def test_gradients_and_likelihood(name):
     assert counters["stats"]["unique_graphs"] > 5
     for plain, compiled in zip(*found, strict=True):
         torch.testing.assert_close(compiled, plain, rtol=1e-3, atol=1e-4 * (1 + plain.abs().max().item()))
+
+
+@pytest.mark.long
+def test_attention_with_dropout_on_a_cpu():
+    dropped = torch.compile(attention, fullgraph=True)
+    torch.manual_seed(0)
+    query, key = (torch.randn(2, 2, 64, 8, requires_grad=True) for _ in range(2))
+    value = torch.eye(64).expand(2, 2, 64, 64)
+    found = []
+    for seed in (1, 2, 1):
+        torch.manual_seed(seed)
+        found.append(dropped(query, key, value, 0.2))
+    assert torch.equal(found[0], found[2]) and not torch.equal(found[0], found[1])
+    weights = attention(query, key, value)
+    kept = found[0] != 0
+    torch.testing.assert_close(found[0], weights * kept / 0.8, rtol=1e-4, atol=1e-6)
+    assert abs(kept.double().mean() - 0.8) < 5 * (0.16 / kept.numel()) ** 0.5
+    (gradient,) = torch.autograd.grad(found[0].square().sum(), query)
+    (expected,) = torch.autograd.grad((weights * kept / 0.8).square().sum(), query)
+    torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-5)

@@ -2,6 +2,9 @@
 
 import torch
 
+import pytest
+
+from marscf.nets import attention as module
 from marscf.nets.attention import attention
 from marscf.nets.gated_attention import concat_elu
 
@@ -10,6 +13,14 @@ def draw(*shape):
     return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
 
 
+@pytest.fixture(params=[False, True], ids=["in parts", "to be compiled"])
+def ours(request, monkeypatch):
+    """Both ways of it, the one to be compiled as plain code."""
+    if request.param:
+        monkeypatch.setattr(module, "_DroppedAttention", module._HashedAttention)
+
+
+@pytest.mark.usefixtures("ours")
 def test_dropped_attention_is_the_plain_one_with_its_mask():
     torch.manual_seed(0)
     query, key, value = draw(3, 2, 20, 4), draw(3, 2, 20, 4), draw(3, 2, 20, 5)
@@ -32,10 +43,26 @@ def test_dropped_attention_is_the_plain_one_with_its_mask():
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.usefixtures("ours")
 def test_masks_differ_between_calls():
     value = draw(1, 1, 16, 4)
     torch.manual_seed(0)
     assert not torch.equal(attention(value, value, value, 0.5), attention(value, value, value, 0.5))
+
+
+def test_hashed_masks_are_as_if_drawn():
+    shape, generator = torch.Size((4, 512, 512)), torch.Generator().manual_seed(0)
+    seeds = torch.randint(-(2**31), 2**31, (3, 2), dtype=torch.int32, generator=generator)
+    seeds[1, 0] = seeds[0, 0]  # one word of two in common
+    masks = [module._hashed(seed, shape, round(0.2 * module.LEVELS)).flatten().double() for seed in seeds]
+    off = [(mask - 0.8) / 0.4 for mask in masks]  # of mean 0 and variance 1
+    count = shape.numel()
+    for one in off:
+        assert abs(one.mean()) < 4 / count**0.5
+        for lag in (1, 2, 3, 16, 511, 512, 513, 2**18):
+            assert abs((one[lag:] * one[:-lag]).mean()) < 4 / (count - lag) ** 0.5
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        assert abs((off[first] * off[second]).mean()) < 4 / count**0.5
 
 
 def test_concat_elu_is_torchs():
