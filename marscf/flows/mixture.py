@@ -122,30 +122,34 @@ def _newton(y: Tensor, weights: Tensor, means: Tensor, log_scales: Tensor, max_i
     ask_every = 1 if y.device.type == "cpu" else 8
     recording = y.is_cuda and torch.cuda.is_current_stream_capturing()
     result, places = x, None  # of all elements; where those still worked on belong
+    done = torch.zeros_like(x, dtype=torch.bool)
     for iteration in range(1, max_iterations + 1):
         value, slope = _value_and_slope(x, weights, means, inverse_scales)
         residual = value - y
         high = torch.where(residual > 0, x, high)
         low = torch.where(residual > 0, low, x)
         move = residual / slope
-        rounding = 4 * eps * (x.abs() + (4 + y.abs()) / slope)
-        # A step at rounding level is taken as it is: bisecting would throw a converged element away.
-        settled = move.abs() < rounding  # never where the slope underflows: inf < inf is false
+        # A residual at rounding level ends it: bisecting would throw a converged element away. The step, in
+        # its place, would have to be compared with what overflows where the slope is nearly 0.
+        settled = residual.abs() < 4 * eps * (x.abs() * slope + 4 + y.abs())
         newton = x - move
         # Halving the step before last rules out cycles; comparisons with NaN fail, and so bisect.
         take = (newton >= low) & (newton <= high) & (2 * move.abs() <= before.abs())
         middle = (low + high) / 2
         new = torch.where(take | settled, torch.minimum(torch.maximum(newton, low), high), middle)
+        # What is done stays: rounding could have it bisected away while others go on.
+        new = torch.where(done, x, new)
         before, step, x = step, new - x, new
+        done = done | settled | (high - low <= 2 * eps * x.abs())
         if recording or iteration % ask_every:
             continue
-        going = ~(settled | (high - low <= 2 * eps * x.abs()))
-        left = int(going.sum())
+        left = done.numel() - int(done.sum())
         if left == 0:
             break
-        if left <= FEW * going.numel():  # most are done after a few iterations: go on with the others
+        if left <= FEW * done.numel():  # most are done after a few iterations: go on with the others
+            going = ~done
             result, places = _keep(result, places, x), _narrowed(places, going)
-            y, x, low, high, step, before = (t[going] for t in (y, x, low, high, step, before))
+            y, x, low, high, step, before, done = (t[going] for t in (y, x, low, high, step, before, done))
             weights, means, inverse_scales = (
                 t.movedim(1, -1)[going] for t in (weights, means, inverse_scales)
             )

@@ -67,6 +67,7 @@ def _kernel(
     x = tl.where((x >= low) & (x <= high), x, (low + high) / 2)
     step = high - low
     before = step
+    left = tl.full([ELEMENTS], 1, tl.int32)
     iteration = 0
     going = 1
     while going > 0:
@@ -85,15 +86,16 @@ def _kernel(
         high = tl.where(residual > 0, x, high)
         low = tl.where(residual > 0, low, x)
         move = residual / slope
-        rounding = 4 * eps * (tl.abs(x) + (4 + tl.abs(y)) / slope)
-        settled = tl.abs(move) < rounding
+        settled = tl.abs(residual) < 4 * eps * (tl.abs(x) * slope + 4 + tl.abs(y))
         moved = x - move
         take = (moved >= low) & (moved <= high) & (2 * tl.abs(move) <= tl.abs(before))
         new = tl.where(take | settled, tl.minimum(tl.maximum(moved, low), high), (low + high) / 2)
+        # What is done stays: rounding could have it bisected away while its neighbours go on.
+        new = tl.where(left > 0, new, x)
         before = step
         step = new - x
         x = new
-        done = settled | (high - low <= 2 * eps * tl.abs(x))
+        left = tl.where(settled | (high - low <= 2 * eps * tl.abs(x)), 0, left)
         iteration += 1
-        going = tl.where(iteration < iterations, tl.max(tl.where(done, 0, 1), 0), 0)
+        going = tl.where(iteration < iterations, tl.max(left, 0), 0)
     tl.store(x_at + n, x, mask=inside)

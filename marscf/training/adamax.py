@@ -43,6 +43,11 @@ class Adamax:
         rate = learning_rate / (1 - beta1**self.steps)
         torch._foreach_addcdiv_(self.parameters, self.mean, self.largest, value=-rate)
 
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
     def state_dict(self) -> dict[str, Any]:
         """Return what the next step depends on."""
         return {"steps": self.steps, "mean": self.mean, "largest": self.largest}

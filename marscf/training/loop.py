@@ -72,7 +72,7 @@ class Training:
         gradients = Gradients(model, self.config, processes)
         log = self.open_log(record.step, record.log_lines)
         stop.begin()
-        untimed, saved_at = UNTIMED_STEPS, record.step
+        untimed, saved_at, ahead = UNTIMED_STEPS, record.step, None
         clock, processor = time.monotonic(), time.process_time()
         try:
             while True:
@@ -107,12 +107,12 @@ class Training:
                 # ---- one step
                 started = time.monotonic()
                 rate = learning_rate(step, settings) * record.learning_rate_factor
-                x = self.batches.at(step)
-                noise = self.draw_noise(model, step)
+                x, noise = ahead if ahead is not None else self.draw(model, step)
                 loss = gradients(step, x, noise)
                 norm = torch.nn.utils.clip_grad_norm_(
-                    model.parameters(), settings["gradient_clip"] or math.inf
+                    state.optimizer.parameters, settings["gradient_clip"] or math.inf
                 )
+                ahead = self.draw(model, step + 1)  # before waiting for what a GPU has in hand
                 nats, norm = torch.stack([loss, norm.to(loss.dtype)]).tolist()
                 record.step += 1
                 finite = math.isfinite(nats) and math.isfinite(norm)
@@ -121,10 +121,10 @@ class Training:
                     record.skipped_in_a_row = 0
                 else:
                     self.skip(state, log, nats, norm)
-                model.zero_grad()
+                state.optimizer.zero_grad()
                 if record.skipped_in_a_row == settings["max_skips"]:
                     self.roll_back(state, log)
-                    saved_at = record.step
+                    saved_at, ahead = record.step, None
                     continue
 
                 # ---- its record
@@ -160,7 +160,7 @@ class Training:
                 f"training.activation_checkpointing: {self.config['model']} cannot; set it to false in "
                 f"config/systems/{self.config['system']}.yaml"
             )
-        model.initialise(self.batches.at(0), self.draw_noise(model, 0))
+        model.initialise(*self.draw(model, 0))
         return State(model, self.settings["weight_decay"])
 
     def resume(self, state: State) -> None:
@@ -184,11 +184,11 @@ class Training:
         name = f"{self.config['system']} on {self.config['dataset']}"
         return Log(self.folder, name, self.settings["steps"], self.settings["batch_size"], step, lines)
 
-    def draw_noise(self, model: DensityModel, step: int) -> Tensor | None:
-        """Draw the noise of a whole batch, a function of (seed, step)."""
+    def draw(self, model: DensityModel, step: int) -> tuple[Tensor, Tensor | None]:
+        """Draw a whole batch and its noise, functions of (seed, step)."""
         seed = seed_from(self.config["seed_value"], "noise", step)
         generator = torch.Generator(self.processes.device).manual_seed(seed)
-        return model.draw_noise(self.settings["batch_size"], generator)
+        return self.batches.at(step), model.draw_noise(self.settings["batch_size"], generator)
 
     def log_validation(self, log: Log, record: Record, bits_per_dim: float) -> None:
         """Record a validation; one that isn't finite is an event, since it chooses nothing."""

@@ -49,6 +49,9 @@ class State:
         self.model = model
         self.averaged = copy.deepcopy(model).requires_grad_(False)
         self.optimizer = Adamax(model.parameters(), weight_decay=weight_decay)
+        # Listed once: walking through a flow's modules takes milliseconds, for which a GPU would wait.
+        self._means = list(self.averaged.parameters())
+        self._buffers = list(zip(self.averaged.buffers(), model.buffers(), strict=True))
         self.best: dict[str, Tensor] | None = None
         self.record = Record()
 
@@ -56,8 +59,8 @@ class State:
     def update(self, learning_rate: float, decay: float) -> None:
         """Take one optimiser step, and move the averaged weights towards the model's by `1 - decay`."""
         self.optimizer.step(learning_rate)
-        torch._foreach_lerp_(list(self.averaged.parameters()), list(self.model.parameters()), 1 - decay)
-        for mean, value in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
+        torch._foreach_lerp_(self._means, self.optimizer.parameters, 1 - decay)
+        for mean, value in self._buffers:
             mean.copy_(value)
 
     def validated(self, bits_per_dim: float) -> None:

@@ -71,6 +71,16 @@ def test_inverse_in_float32(low, high):
     torch.testing.assert_close(x.double(), exact, atol=1e-4, rtol=1e-6)
 
 
+def test_inverse_of_spikes_each_alone():
+    """Between spikes the slope all but vanishes, and no neighbour's iterations hide an end too early."""
+    target = torch.linspace(-3, 3, 401, dtype=torch.float64)
+    mixture = [t[-401:].double() for t in mixtures(802, 8, 2, -7, -7)]
+    for one, *parameters in list(zip(target, *mixture, strict=True))[200:230]:
+        x = inverse_log_odds(one[None, None], *components_second(*(t[None] for t in parameters)))
+        log_cdf, log_survival, _ = reference(x[:, 0], *parameters)
+        assert log_cdf - log_survival == pytest.approx(one.item(), abs=1e-9)
+
+
 def test_inverse_far_beyond_single_precision():
     """Log-odds that no exponential of a float32 can hold."""
     target = torch.tensor([[-5e3], [-200.0], [200.0], [5e3]])

@@ -1,8 +1,7 @@
 """Attention that makes its weights and mask again in the backward pass, against plain autograd."""
 
-import torch
-
 import pytest
+import torch
 
 from marscf.nets import attention as module
 from marscf.nets.attention import attention
