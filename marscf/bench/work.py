@@ -12,6 +12,7 @@ from marscf.gpu.fused import fusing
 from marscf.gpu.graphs import Replays
 from marscf.models.multiscale_flow import MultiScaleFlow
 from marscf.studies.weights import fill_zeros
+from marscf.training.adamax import Adamax
 from marscf.training.gradients import RecordedGradients
 
 NOISE = 0.01  # standard deviation of what weights that start at zero are given
@@ -60,7 +61,7 @@ def prepare(
     model.train(kind == "training")
     model.activation_checkpointing = checkpointing
     if kind == "training":
-        optimiser = torch.optim.Adamax(model.parameters(), lr=1e-5)
+        optimiser = Adamax(model.parameters())
 
         def loss(x: Tensor = x, noise: Tensor = noise) -> Tensor:
             with fusing(fuse), torch.autocast(model.device.type, torch.bfloat16, enabled=low_precision):
@@ -73,9 +74,9 @@ def prepare(
                 if gradients is not None:
                     gradients(x, noise)
                 else:
-                    optimiser.zero_grad(set_to_none=True)
+                    optimiser.zero_grad()
                     loss().backward()
-            optimiser.step()
+            optimiser.step(1e-5)
 
         return Work(step, model, None if fuse else loss)  # hooks would have it compiled anew
     if kind == "evaluation":

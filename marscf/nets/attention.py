@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from marscf.nets.precision import exact
+from marscf.nets.precision import at_least_float32, exact
 
 TOGETHER = 2**18  # weights that are worked on at a time: about what a core's cache holds
 LEVELS = 2**16  # of the chance to be dropped: 16 random bits a weight
@@ -67,7 +67,7 @@ def _parts(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
 
 def _weights(query: Tensor, key: Tensor) -> Tensor:
-    return torch.softmax(torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-2, -1)), -1)
+    return torch.softmax(torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(1, 2)), -1)
 
 
 def _kept(like: Tensor, threshold: int, generator: torch.Generator) -> Tensor:
@@ -83,31 +83,40 @@ def _kept(like: Tensor, threshold: int, generator: torch.Generator) -> Tensor:
 class _HashedAttention(torch.autograd.Function):
     """The same in one piece, to be compiled: a weight's random bits are a hash of its place and a seed.
 
-    Compiled, a mask is made where it is used; random numbers of a generator take ten times as long.
+    Compiled, a mask is made where it is used; random numbers of a generator take ten times as long. Keeps the
+    result and the log-sum-exp too, so that the backward pass walks through the weights once.
     """
 
     @staticmethod
     def forward(ctx, query, key, value, dropout):
         ctx.threshold = round(dropout * LEVELS)
         seed = torch.randint(-(2**31), 2**31, (2,), dtype=torch.int32, device=query.device)
-        ctx.save_for_backward(query, key, value, seed)
-        weights = _weights(query, key)
-        kept = _hashed(seed, weights.shape, ctx.threshold)
-        return torch.matmul(torch.where(kept, weights, 0), value) * (LEVELS / (LEVELS - ctx.threshold))
+        scores = _scores(query, key)
+        largest = scores.amax(-1, keepdim=True)
+        weights = torch.exp(scores - largest)
+        total = weights.sum(-1, keepdim=True)
+        kept = torch.where(_hashed(seed, weights.shape, ctx.threshold), weights, 0)
+        result = torch.matmul(kept.to(value.dtype), value)
+        result = (result * (LEVELS / (LEVELS - ctx.threshold) / total)).to(value.dtype)
+        ctx.save_for_backward(query, key, value, seed, result, largest + torch.log(total))
+        return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        query, key, value, seed = ctx.saved_tensors
+        query, key, value, seed, result, log_total = ctx.saved_tensors
+        along = (at_least_float32(grad) * result).sum(-1, keepdim=True)
         grad = grad * (LEVELS / (LEVELS - ctx.threshold))
-        weights = _weights(query, key)
+        weights = torch.exp(_scores(query, key) - log_total)
         kept = _hashed(seed, weights.shape, ctx.threshold)
-        g_value = torch.matmul(torch.where(kept, weights, 0).transpose(-2, -1), grad)
+        g_value = torch.matmul(torch.where(kept, weights, 0).to(grad.dtype).transpose(-2, -1), grad)
         g_weights = torch.where(kept, torch.matmul(grad, value.transpose(-2, -1)), 0)
-        g_scores = weights * (g_weights - (g_weights * weights).sum(-1, keepdim=True))
-        g_scores = g_scores * query.shape[-1] ** -0.5
-        g_key = torch.matmul(g_scores.transpose(-2, -1), query)
-        return torch.matmul(g_scores, key), g_key, g_value, None
+        g_scores = (weights * (g_weights - along) * query.shape[-1] ** -0.5).to(query.dtype)
+        return torch.matmul(g_scores, key), torch.matmul(g_scores.transpose(-2, -1), query), g_value, None
+
+
+def _scores(query: Tensor, key: Tensor) -> Tensor:
+    return at_least_float32(torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-2, -1)))
 
 
 def _hashed(seed: Tensor, shape: torch.Size, threshold: int) -> Tensor:
