@@ -1,1 +1,1 @@
-"""What makes the same numbers fast on a GPU: CUDA graphs, compiled parts, a kernel."""
+"""What makes the same numbers fast: compiled parts; on a GPU CUDA graphs and a kernel."""

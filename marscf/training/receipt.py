@@ -47,7 +47,7 @@ def restore(folder: Path, config: dict[str, Any], data_digest: str) -> dict[str,
 @functools.cache
 def code_version() -> str:
     """The package's version, with the git commit where it is a checkout, `+` where that was edited."""
-    folder = Path(__file__).parent
+    folder = Path(__file__).parents[1]
 
     def git(*arguments: str) -> str:
         return subprocess.run(
