@@ -45,7 +45,7 @@ class Training(Strict):
     accumulate: PositiveInt = 1  # parts a batch is split into, one after the other on each process
     activation_checkpointing: bool = False  # recompute activations in the backward pass
     precision: Literal["float32", "bfloat16"] = "float32"  # of the networks; densities stay float32
-    compile: bool = False  # torch.compile of what a flow does most: minutes at the start; on a CPU a C++ compiler
+    compile: bool = False  # torch.compile of most work: minutes at the start; a CPU needs a C++ compiler
     max_skips: PositiveInt = 10  # non-finite steps in a row before the run goes back to a checkpoint
     max_rollbacks: NonNegativeInt = 3  # with half the learning rate each, before the run is given up
 
