@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+# Before torch is imported. Small tensors are faster so; and with two threads LAPACK's inverse of 8×8 matrices
+# was seen not to return, on an Intel CPU with AMX, after the tests of digits-net.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
