@@ -67,7 +67,11 @@ def _parts(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
 
 def _weights(query: Tensor, key: Tensor) -> Tensor:
-    return torch.softmax(torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(1, 2)), -1)
+    return torch.softmax(_scores(query, key), -1)
+
+
+def _scores(query: Tensor, key: Tensor) -> Tensor:
+    return torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-2, -1))
 
 
 def _kept(like: Tensor, threshold: int, generator: torch.Generator) -> Tensor:
@@ -91,7 +95,7 @@ class _HashedAttention(torch.autograd.Function):
     def forward(ctx, query, key, value, dropout):
         ctx.threshold = round(dropout * LEVELS)
         seed = torch.randint(-(2**31), 2**31, (2,), dtype=torch.int32, device=query.device)
-        scores = _scores(query, key)
+        scores = at_least_float32(_scores(query, key))
         largest = scores.amax(-1, keepdim=True)
         weights = torch.exp(scores - largest)
         total = weights.sum(-1, keepdim=True)
@@ -107,16 +111,12 @@ class _HashedAttention(torch.autograd.Function):
         query, key, value, seed, result, log_total = ctx.saved_tensors
         along = (at_least_float32(grad) * result).sum(-1, keepdim=True)
         grad = grad * (LEVELS / (LEVELS - ctx.threshold))
-        weights = torch.exp(_scores(query, key) - log_total)
+        weights = torch.exp(at_least_float32(_scores(query, key)) - log_total)
         kept = _hashed(seed, weights.shape, ctx.threshold)
         g_value = torch.matmul(torch.where(kept, weights, 0).to(grad.dtype).transpose(-2, -1), grad)
         g_weights = torch.where(kept, torch.matmul(grad, value.transpose(-2, -1)), 0)
         g_scores = (weights * (g_weights - along) * query.shape[-1] ** -0.5).to(query.dtype)
         return torch.matmul(g_scores, key), torch.matmul(g_scores.transpose(-2, -1), query), g_value, None
-
-
-def _scores(query: Tensor, key: Tensor) -> Tensor:
-    return at_least_float32(torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-2, -1)))
 
 
 def _hashed(seed: Tensor, shape: torch.Size, threshold: int) -> Tensor:
