@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import DeviceType
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from marscf.nets.precision import tf32
 from marscf.studies.machine import synchronise
@@ -56,9 +56,15 @@ def ratio(slow: Times, fast: Times) -> tuple[float, float, float]:
 
 def counted_flops(work: Callable[[], object]) -> int:
     """Count the floating-point operations of matrix products and convolutions in one call."""
-    with FlopCounterMode(display=False) as counter:
+    by_name = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)  # torch counts none of it
+    own = {by_name: _pointwise_flops} if by_name else {}
+    with FlopCounterMode(display=False, custom_mapping=own) as counter:
         work()
     return counter.get_total_flops()
+
+
+def _pointwise_flops(x: torch.Size, kernel: torch.Size, *_, out_shape: torch.Size, **__) -> int:
+    return conv_flop_count(x, kernel, out_shape)
 
 
 #: Kinds of work, by what is in the names of a CPU's operators and of a GPU's kernels, the first that fits;

@@ -68,9 +68,10 @@ def _conv1x1_inverse_weight(self: InvertibleConv1x1) -> Tensor:
 # ---- networks
 
 
-def _norm_conv(self: NormConv2d, x: Tensor) -> Tensor:
+def _norm_conv(self: NormConv2d, x: Tensor, relu: bool = False) -> Tensor:
     h = functional.conv2d(x, self.weight, padding=self.padding)
-    return (h + self.norm.bias) * torch.exp(self.norm.log_scale)
+    h = (h + self.norm.bias) * torch.exp(self.norm.log_scale)
+    return functional.relu(h) if relu else h
 
 
 def _zero_conv(self: ZeroConv2d, x: Tensor) -> Tensor:

@@ -1,5 +1,8 @@
 """The network of Glow's affine coupling."""
 
+import functools
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -9,45 +12,108 @@ from marscf.nets.cached import Cached
 from marscf.nets.channel_norm import ChannelNorm
 
 
-class NormConv2d(nn.Module):
+class FoldedConv2d(nn.Module):
+    """A convolution that keeps the image's size, with a kernel and a bias that `fold` makes of parameters."""
+
+    def __init__(self, padding: int):
+        super().__init__()
+        self.padding = padding
+        self._folded = Cached()
+
+    def sources(self) -> list[Tensor]:
+        """The tensors that kernel and bias are made of."""
+        raise NotImplementedError
+
+    def fold(self) -> tuple[Tensor, Tensor]:
+        """Return the kernel `(out,in,k,k)` and the bias `(out,)`."""
+        raise NotImplementedError
+
+    def convolve(self, x: Tensor, relu: bool = False) -> Tensor:
+        """Map `x (B,in,H,W)` to `(B,out,H,W)`, with a ReLU after it where it is asked for."""
+        if not torch.compiler.is_compiling() and _packs(x):
+            kernel, bias = self._folded.get(self.sources(), lambda: self._packed(x.shape), x.shape)
+            after = "relu" if relu else "none"
+            return _pointwise()(x, kernel, bias, [self.padding] * 2, [1, 1], [1, 1], 1, after, [], "")
+        y = functional.conv2d(x, *self._folded.get(self.sources(), self.fold), padding=self.padding)
+        return functional.relu(y, inplace=True) if relu else y
+
+    def _packed(self, shape: torch.Size) -> tuple[Tensor, Tensor]:
+        kernel, bias = self.fold()
+        place = ([self.padding] * 2, [1, 1], [1, 1], 1, list(shape))
+        return torch._C._nn.mkldnn_reorder_conv2d_weight(kernel.to_mkldnn(), *place), bias
+
+    def train(self, mode: bool = True) -> "FoldedConv2d":
+        """See `nn.Module.train`; forgets what was folded."""
+        self._folded.clear()
+        return super().train(mode)
+
+
+def _packs(x: Tensor) -> bool:
+    """Whether oneDNN's convolution is called by name, as compiled code of torch does.
+
+    Without gradients on a CPU: torch's own would rearrange the kernel at every call, and leave the ReLU for a
+    second walk through the result.
+    """
+    return (
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and len(x) > 0
+        and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
+        and _pointwise() is not None
+    )
+
+
+@functools.cache
+def _pointwise() -> Callable[..., Tensor] | None:
+    """Convolution and what follows for each element; None where torch was built without it."""
+    return getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
+
+
+class NormConv2d(FoldedConv2d):
     """A convolution without bias, then ActNorm; the two are one convolution once initialised."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int):
-        super().__init__()
+        super().__init__(padding=kernel_size // 2)
         self.weight = nn.Parameter(0.05 * torch.randn(out_channels, in_channels, kernel_size, kernel_size))
         self.norm = ChannelNorm(out_channels)
-        self.padding = kernel_size // 2
-        self._folded = Cached()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map `x (B,in,H,W)` to `(B,out,H,W)`."""
+    def forward(self, x: Tensor, relu: bool = False) -> Tensor:
+        """See `FoldedConv2d.convolve`."""
         if not torch.compiler.is_compiling() and self.norm.waiting:
             with torch.no_grad():
                 self.norm.initialise(functional.conv2d(x, self.weight, padding=self.padding))
-        sources = [self.weight, self.norm.bias, self.norm.log_scale]
-        return functional.conv2d(x, *self._folded.get(sources, self._fold), padding=self.padding)
+        return self.convolve(x, relu)
 
-    def _fold(self) -> tuple[Tensor, Tensor]:
+    def sources(self) -> list[Tensor]:
+        """See `FoldedConv2d.sources`."""
+        return [self.weight, self.norm.bias, self.norm.log_scale]
+
+    def fold(self) -> tuple[Tensor, Tensor]:
+        """See `FoldedConv2d.fold`."""
         scale = torch.exp(self.norm.log_scale)
         return self.weight * scale.unsqueeze(1), (self.norm.bias * scale).flatten()
 
 
-class ZeroConv2d(nn.Module):
+class ZeroConv2d(FoldedConv2d):
     """A 3×3 convolution that starts at zero, its output scaled by `exp(3 log_scale)` a channel (Glow)."""
 
     def __init__(self, in_channels: int, out_channels: int):
-        super().__init__()
+        super().__init__(padding=1)
         self.weight = nn.Parameter(torch.zeros(out_channels, in_channels, 3, 3))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.log_scale = nn.Parameter(torch.zeros(out_channels, 1, 1))
-        self._folded = Cached()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `x (B,in,H,W)` to `(B,out,H,W)`."""
-        sources = [self.weight, self.bias, self.log_scale]
-        return functional.conv2d(x, *self._folded.get(sources, self._fold), padding=1)
+        """See `FoldedConv2d.convolve`."""
+        return self.convolve(x)
 
-    def _fold(self) -> tuple[Tensor, Tensor]:
+    def sources(self) -> list[Tensor]:
+        """See `FoldedConv2d.sources`."""
+        return [self.weight, self.bias, self.log_scale]
+
+    def fold(self) -> tuple[Tensor, Tensor]:
+        """See `FoldedConv2d.fold`."""
         scale = torch.exp(3 * self.log_scale)
         return self.weight * scale.unsqueeze(1), self.bias * scale.flatten()
 
@@ -63,7 +129,7 @@ class AffineNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `x (B,in,H,W)` to `(B,out,H,W)`."""
-        if self.first.norm.waiting or self.second.norm.waiting:
+        if self.first.norm.waiting or self.second.norm.waiting or _packs(x):
             with fusing(False):
                 return self._map(x)
         return self._map(x)
@@ -72,5 +138,4 @@ class AffineNet(nn.Module):
     def _map(self, x: Tensor) -> Tensor:
         # Pixels outermost: convolutions then need not rearrange their inputs and results.
         x = x.contiguous(memory_format=torch.channels_last)
-        h = functional.relu(self.first(x), inplace=True)
-        return self.last(functional.relu(self.second(h), inplace=True))
+        return self.last(self.second(self.first(x, relu=True), relu=True))

@@ -22,13 +22,13 @@ class Cached:
         self._key: Any = None
         self._value: Any = None
 
-    def get(self, sources: list[Tensor], compute: Callable[[], Any]) -> Any:
-        """Return `compute()`, from memory where `sources` have not changed since."""
+    def get(self, sources: list[Tensor], compute: Callable[[], Any], *use: Any) -> Any:
+        """Return `compute()`, from memory where `sources`, and what it is for (`use`), are as they were."""
         if torch.compiler.is_compiling() or any(t.is_inference() for t in sources):
             return compute()
         if torch.is_grad_enabled() and any(t.requires_grad for t in sources):
             return compute()
-        key = tuple((t.data_ptr(), t._version, t.dtype, t.device) for t in sources)
+        key = (use, *((t.data_ptr(), t._version, t.dtype, t.device) for t in sources))
         if key != self._key:
             with torch.inference_mode(False), torch.no_grad():
                 self._value = compute()
