@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from marscf.bench.growth import growth
-from marscf.bench.measure import kept_bytes, peak_bytes
+from marscf.bench.measure import counted_flops, kept_bytes, peak_bytes
 from marscf.bench.throughput import bench, write
 from marscf.cli import main
+from marscf.nets.affine_net import AffineNet
 from marscf.studies.scaling import sequential_steps
 
 CPU = torch.device("cpu")
@@ -45,6 +46,14 @@ def test_peak_memory_is_what_a_call_takes():
     if (peak := peak_bytes(lambda: torch.ones(25_000_000).sum(), CPU)) is None:
         pytest.skip("no /proc here: peak memory is not told")
     assert 95e6 < peak < 150e6
+
+
+def test_a_convolutions_operations_count_with_and_without_gradients():
+    net, x = AffineNet(2, 16, 4).eval(), torch.randn(3, 2, 8, 8)
+    expected = 2 * 3 * 64 * (9 * 2 * 16 + 16 * 16 + 9 * 16 * 4)
+    assert counted_flops(lambda: net(x)) == expected
+    with torch.no_grad():
+        assert counted_flops(lambda: net(x)) == expected
 
 
 def test_counting_what_is_kept_keeps_nothing():

@@ -1,4 +1,4 @@
-"""The affine coupling's network without gradients, where its kernels are kept packed, against the one with."""
+"""The affine coupling's network without gradients, its kernels kept packed, against the one with them."""
 
 import copy
 
