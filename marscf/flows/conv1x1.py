@@ -5,11 +5,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from marscf.flows.bijection import Bijection
-from marscf.nets.cached import Cached
+from marscf.nets.cached import Cached, Caching
 from marscf.nets.precision import exact
 
 
-class InvertibleConv1x1(Bijection):
+class InvertibleConv1x1(Caching, Bijection):
     """`z = W x` at every pixel, `W = P L (U + diag(s))` (Kingma and Dhariwal, arXiv 1807.03039, section 3.2).
 
     P is a fixed permutation, L unit lower and U strictly upper triangular (only those parts of `lower` and
@@ -61,12 +61,6 @@ class InvertibleConv1x1(Bijection):
             return torch.linalg.solve_triangular(upper, x, upper=True).to(self.lower.dtype)
 
         return self._inverse.get(self.sources, solve)
-
-    def train(self, mode: bool = True) -> "InvertibleConv1x1":
-        """See `nn.Module.train`; forgets weights made before."""
-        self._weight.clear()
-        self._inverse.clear()
-        return super().train(mode)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """See `Bijection.forward`; `log_det = H W Σ log_s`."""

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from marscf.gpu.fused import fused, fusing
-from marscf.nets.cached import Cached
+from marscf.nets.cached import Cached, Caching
 from marscf.nets.channel_norm import ChannelNorm
 
 
-class FoldedConv2d(nn.Module):
+class FoldedConv2d(Caching):
     """A convolution that keeps the image's size, with a kernel and a bias that `fold` makes of parameters."""
 
     def __init__(self, padding: int):
@@ -41,11 +41,6 @@ class FoldedConv2d(nn.Module):
         kernel, bias = self.fold()
         place = ([self.padding] * 2, [1, 1], [1, 1], 1, list(shape))
         return torch._C._nn.mkldnn_reorder_conv2d_weight(kernel.to_mkldnn(), *place), bias
-
-    def train(self, mode: bool = True) -> "FoldedConv2d":
-        """See `nn.Module.train`; forgets what was folded."""
-        self._folded.clear()
-        return super().train(mode)
 
 
 def _packs(x: Tensor) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Cached:
@@ -40,3 +40,14 @@ class Cached:
 
     def __getstate__(self) -> dict:
         return {"_key": None, "_value": None}
+
+
+class Caching(nn.Module):
+    """A module that keeps values `Cached`; setting its mode forgets them, whatever became of its weights."""
+
+    def train(self, mode: bool = True) -> "Caching":
+        """See `nn.Module.train`."""
+        for own in vars(self).values():
+            if isinstance(own, Cached):
+                own.clear()
+        return super().train(mode)

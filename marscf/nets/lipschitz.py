@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from marscf.nets.cached import Cached
+from marscf.nets.cached import Cached, Caching
 
 TOLERANCE = 1e-6  # relative change of the norm at which evaluation's power iteration ends
 MAX_ITERATIONS = 2000
 KERNELS = (3, 1, 3)  # of a block's three convolutions
 
 
-class LipschitzConv2d(nn.Module):
+class LipschitzConv2d(Caching):
     """A convolution, zero-padded to keep the image's size, whose operator norm is at most `coefficient`.
 
     The norm is that of the linear map on whole images, `(in,H,W)` to `(out,H,W)`, by power iteration on the
@@ -76,11 +76,6 @@ class LipschitzConv2d(nn.Module):
     def tensors(self) -> list[Tensor]:
         """The normalised weight, scaled down only where its norm exceeds the coefficient, and the bias."""
         return [self.weight * (self.coefficient / self.norm()).clamp(max=1), self.bias]
-
-    def train(self, mode: bool = True) -> "LipschitzConv2d":
-        """See `nn.Module.train`; forgets the converged vector."""
-        self._converged.clear()
-        return super().train(mode)
 
     def _load_from_state_dict(self, state: dict, prefix: str, *args) -> None:
         self._converged.clear()

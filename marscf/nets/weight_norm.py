@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from marscf.nets.cached import Cached
+from marscf.nets.cached import Cached, Caching
 
 
-class WeightNorm(nn.Module):
+class WeightNorm(Caching):
     """A weight `g v / |v|`, one norm an output channel, initialised as PyTorch does a plain layer.
 
     `direction` is v, `(out, in, …)`; `gain` is g, `(out, 1, …)`; `bias` is `(out,)` or None.
@@ -29,11 +29,6 @@ class WeightNorm(nn.Module):
         return self._folded.get(
             [self.gain, self.direction], lambda: torch._weight_norm(self.direction, self.gain, 0)
         )
-
-    def train(self, mode: bool = True) -> "WeightNorm":
-        """See `nn.Module.train`; forgets the folded weight."""
-        self._folded.clear()
-        return super().train(mode)
 
 
 class WeightNormConv2d(WeightNorm):
