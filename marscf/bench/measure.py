@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd import DeviceType
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
+from marscf.nets.affine_net import pointwise_convolution
 from marscf.nets.precision import tf32
 from marscf.studies.machine import synchronise
 
@@ -56,8 +57,8 @@ def ratio(slow: Times, fast: Times) -> tuple[float, float, float]:
 
 def counted_flops(work: Callable[[], object]) -> int:
     """Count the floating-point operations of matrix products and convolutions in one call."""
-    by_name = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)  # torch counts none of it
-    own = {by_name: _pointwise_flops} if by_name else {}
+    uncounted = pointwise_convolution()
+    own = {uncounted: _pointwise_flops} if uncounted else {}
     with FlopCounterMode(display=False, custom_mapping=own) as counter:
         work()
     return counter.get_total_flops()

@@ -18,6 +18,7 @@ class FoldedConv2d(Caching):
     def __init__(self, padding: int):
         super().__init__()
         self.padding = padding
+        self._place = ([padding] * 2, [1, 1], [1, 1], 1)  # padding, stride, dilation, groups
         self._folded = Cached()
 
     def sources(self) -> list[Tensor]:
@@ -28,19 +29,19 @@ class FoldedConv2d(Caching):
         """Return the kernel `(out,in,k,k)` and the bias `(out,)`."""
         raise NotImplementedError
 
-    def convolve(self, x: Tensor, relu: bool = False) -> Tensor:
+    def forward(self, x: Tensor, relu: bool = False) -> Tensor:
         """Map `x (B,in,H,W)` to `(B,out,H,W)`, with a ReLU after it where it is asked for."""
-        if not torch.compiler.is_compiling() and _packs(x):
+        if _packs(x):
             kernel, bias = self._folded.get(self.sources(), lambda: self._packed(x.shape), x.shape)
             after = "relu" if relu else "none"
-            return _pointwise()(x, kernel, bias, [self.padding] * 2, [1, 1], [1, 1], 1, after, [], "")
+            return pointwise_convolution()(x, kernel, bias, *self._place, after, [], "")
         y = functional.conv2d(x, *self._folded.get(self.sources(), self.fold), padding=self.padding)
         return functional.relu(y, inplace=True) if relu else y
 
     def _packed(self, shape: torch.Size) -> tuple[Tensor, Tensor]:
         kernel, bias = self.fold()
-        place = ([self.padding] * 2, [1, 1], [1, 1], 1, list(shape))
-        return torch._C._nn.mkldnn_reorder_conv2d_weight(kernel.to_mkldnn(), *place), bias
+        packed = torch._C._nn.mkldnn_reorder_conv2d_weight(kernel.to_mkldnn(), *self._place, list(shape))
+        return packed, bias
 
 
 def _packs(x: Tensor) -> bool:
@@ -50,18 +51,19 @@ def _packs(x: Tensor) -> bool:
     second walk through the result.
     """
     return (
-        x.device.type == "cpu"
+        not torch.compiler.is_compiling()
+        and x.device.type == "cpu"
         and x.dtype == torch.float32
         and len(x) > 0
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
-        and _pointwise() is not None
+        and pointwise_convolution() is not None
     )
 
 
 @functools.cache
-def _pointwise() -> Callable[..., Tensor] | None:
-    """Convolution and what follows for each element; None where torch was built without it."""
+def pointwise_convolution() -> Callable[..., Tensor] | None:
+    """oneDNN's convolution and what follows for each element; None where torch was built without it."""
     return getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
 
 
@@ -74,11 +76,11 @@ class NormConv2d(FoldedConv2d):
         self.norm = ChannelNorm(out_channels)
 
     def forward(self, x: Tensor, relu: bool = False) -> Tensor:
-        """See `FoldedConv2d.convolve`."""
+        """See `FoldedConv2d.forward`."""
         if not torch.compiler.is_compiling() and self.norm.waiting:
             with torch.no_grad():
                 self.norm.initialise(functional.conv2d(x, self.weight, padding=self.padding))
-        return self.convolve(x, relu)
+        return super().forward(x, relu)
 
     def sources(self) -> list[Tensor]:
         """See `FoldedConv2d.sources`."""
@@ -98,10 +100,6 @@ class ZeroConv2d(FoldedConv2d):
         self.weight = nn.Parameter(torch.zeros(out_channels, in_channels, 3, 3))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.log_scale = nn.Parameter(torch.zeros(out_channels, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """See `FoldedConv2d.convolve`."""
-        return self.convolve(x)
 
     def sources(self) -> list[Tensor]:
         """See `FoldedConv2d.sources`."""

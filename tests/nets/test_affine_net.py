@@ -23,8 +23,8 @@ def net():
 def way(request, monkeypatch):
     """Both ways without gradients; the second is what a torch without oneDNN has."""
     if request.param == "plain":
-        monkeypatch.setattr(affine_net, "_pointwise", lambda: None)
-    elif affine_net._pointwise() is None:
+        monkeypatch.setattr(affine_net, "pointwise_convolution", lambda: None)
+    elif affine_net.pointwise_convolution() is None:
         pytest.skip("this torch has no oneDNN")
 
 
@@ -77,7 +77,7 @@ def test_other_precisions(net):
 
 
 def test_packed_kernels_are_used_and_kept(net, monkeypatch):
-    if affine_net._pointwise() is None:
+    if affine_net.pointwise_convolution() is None:
         pytest.skip("this torch has no oneDNN")
     calls = []
     plain = affine_net.FoldedConv2d._packed
