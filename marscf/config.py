@@ -19,6 +19,7 @@ from marscf.errors import ConfigError, nearest
 from marscf.files import seed_from
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
+Margin = Annotated[float, Field(gt=0, lt=0.5)] | None
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
 
 
@@ -349,6 +350,7 @@ _OPTION_TYPES = {
     "NonNegativeInt": NonNegativeInt,
     "PositiveFloat": PositiveFloat,
     "Probability": Probability,
+    "Margin": Margin,
     **{kind.__name__: kind for kind in (bool, int, float, str, list, tuple)},
     "Literal": Literal,
 }

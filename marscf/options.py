@@ -11,5 +11,6 @@ PositiveInt = int  # 1, 2, …
 NonNegativeInt = int  # 0, 1, …
 PositiveFloat = float  # > 0
 Probability = float  # 0 ≤ p < 1
+Margin = float | None  # 0 < m < 1/2, or None
 
-__all__ = ["Literal", "NonNegativeInt", "PositiveFloat", "PositiveInt", "Probability"]
+__all__ = ["Literal", "Margin", "NonNegativeInt", "PositiveFloat", "PositiveInt", "Probability"]

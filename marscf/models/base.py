@@ -11,8 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from marscf.errors import ConfigError
+from marscf.flows.identity import Identity
+from marscf.flows.logit import Logit
 from marscf.gpu import graphs
 from marscf.gpu.graphs import Replays
+from marscf.options import Margin
 
 Shape = tuple[int, int, int]
 
@@ -98,13 +101,27 @@ class DensityModel(nn.Module):
 
 
 class FlowModel(DensityModel):
-    """A normalizing flow on uniformly dequantised images. Subclasses owe the four methods marked below."""
+    """A normalizing flow on dequantised images. Subclasses owe the methods marked below.
 
-    likelihood = "lower bound, uniform dequantisation"
+    With `logit_margin`, the flow sees `logit(margin + (1 - 2 margin) · pixel)` in place of the pixel: an image
+    with many black and white pixels then is no longer a set of spikes. It is a bijection of the flow like any
+    other: its log-determinant counts, and `decode` inverts it.
+    """
 
-    def __init__(self, shape: Shape, grey_levels: int):
+    #: What `log_prob` is without the transforms of the pixels.
+    bound = "lower bound, uniform dequantisation"
+
+    def __init__(self, shape: Shape, grey_levels: int, logit_margin: Margin = None):
         super().__init__(shape, grey_levels)
+        #: What every image passes first: the logit, or nothing.
+        self.pixels = Identity() if logit_margin is None else Logit(logit_margin)
         self._drawing = Replays()
+
+    @property
+    def likelihood(self) -> str:
+        """See `DensityModel.likelihood`; names the logit's margin."""
+        margin = getattr(self.pixels, "margin", None)
+        return self.bound if margin is None else f"{self.bound}, logit margin {margin:g}"
 
     def draw_noise(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw dequantisation noise `u` in [0,1), `(n,C,H,W)`."""

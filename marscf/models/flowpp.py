@@ -12,12 +12,11 @@ from marscf.flows.bijection import Bijection
 from marscf.flows.checkerboard import Checkerboard, UndoCheckerboard
 from marscf.flows.coupling import MixLogCDFCoupling
 from marscf.flows.halves import HalvesConv1x1, SwapHalves
-from marscf.flows.logit import Logit
 from marscf.flows.squeeze import Squeeze
 from marscf.models.base import Shape
 from marscf.models.dequantiser import VariationalDequantiser
 from marscf.models.one_latent import OneLatentFlow
-from marscf.options import NonNegativeInt, PositiveFloat, PositiveInt, Probability
+from marscf.options import Margin, NonNegativeInt, PositiveInt, Probability
 
 
 class FlowPP(OneLatentFlow):
@@ -41,13 +40,13 @@ class FlowPP(OneLatentFlow):
         dropout: in the networks, while training.
         dequantiser_couplings: checkerboard couplings of q.
         dequantiser_blocks: blocks in the networks of q, and in the one that looks at the image for it.
-        logit_margin: the logit is taken of `margin + (1 - 2 margin) · pixel`, in (0, 1/2).
+        logit_margin: see `FlowModel`.
 
     Raises:
         ConfigError: sides that the squeeze and the checkerboards do not divide, or options out of range.
     """
 
-    likelihood = "ELBO, variational dequantisation"
+    bound = "ELBO, variational dequantisation"
     sampling_depends_on_weights = "Newton's method inverts the mixtures, in more steps where they are wide"
     replayable = True
     #: Recompute each coupling's activations in the backward pass; set by the trainer.
@@ -68,11 +67,9 @@ class FlowPP(OneLatentFlow):
         dropout: Probability = 0.2,
         dequantiser_couplings: PositiveInt = 4,
         dequantiser_blocks: PositiveInt = 2,
-        logit_margin: PositiveFloat = 0.05,
+        logit_margin: Margin = 0.05,
     ):
-        super().__init__(shape, grey_levels)
-        if not 0 < logit_margin < 0.5:
-            raise ConfigError(f"options.logit_margin: {logit_margin} is not in (0,0.5)")
+        super().__init__(shape, grey_levels, logit_margin)
         features, height, width = self.shape
         factor = 4 if checkerboard_after else 2
         if height % 2 or width % factor:
@@ -98,7 +95,7 @@ class FlowPP(OneLatentFlow):
 
         self.layers = nn.ModuleList(
             [
-                Logit(logit_margin),
+                self.pixels,
                 *on_squares(checkerboard, features),
                 Squeeze(),
                 *couplings(channelwise, 4 * features),

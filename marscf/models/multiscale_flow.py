@@ -18,7 +18,7 @@ from marscf.gpu import graphs
 from marscf.gpu.fused import fused
 from marscf.models.base import FlowModel, Shape, check_images, check_levels
 from marscf.nets.precision import exact
-from marscf.options import PositiveInt, Probability
+from marscf.options import Margin, PositiveInt, Probability
 from marscf.priors.gaussian import GaussianPrior
 from marscf.priors.mar import MARPrior
 
@@ -80,6 +80,7 @@ class MultiScaleFlow(FlowModel):
         components, blocks, heads, dropout: of a MixLogCDF coupling; not used by an affine one.
         lstm_channels, lstm_layers: of a mAR prior; not used by a Gaussian one.
         pixel_scaling: `official` for the authors' `x/255 - 1/2 + u/256` in place of `(x+u)/256 - 1/2`.
+        logit_margin: see `FlowModel`; the authors take no logit.
 
     Raises `ConfigError` where the levels do not divide the image's sides.
     """
@@ -105,8 +106,9 @@ class MultiScaleFlow(FlowModel):
         lstm_channels: PositiveInt = 32,
         lstm_layers: PositiveInt = 3,
         pixel_scaling: Literal["even", "official"] = "even",
+        logit_margin: Margin = None,
     ):
-        super().__init__(shape, grey_levels)
+        super().__init__(shape, grey_levels, logit_margin)
         check_levels(self.shape, levels)
         for name, value, known in (
             ("coupling", coupling, ("affine", "mixlogcdf")),
@@ -194,8 +196,8 @@ class MultiScaleFlow(FlowModel):
         self, y: Tensor, found: Callable[[int, Tensor, Tensor | None], None] = lambda *latent: None
     ) -> tuple[list[Tensor], Tensor]:
         """Latents and the flow's log_det; `found(index, latent, context)` is called with each latent."""
-        h, latents = y, []
-        log_det = y.new_zeros(len(y))
+        latents = []
+        h, log_det = self.pixels(y)
         recompute = self.activation_checkpointing and self.training and torch.is_grad_enabled()
         for index, level in enumerate(self.levels):
             h, _ = self.squeeze(h)
@@ -245,4 +247,4 @@ class MultiScaleFlow(FlowModel):
             for step in reversed(self.levels[index]):
                 h = step.inverse(h)
             h = self.squeeze.inverse(h)
-        return h, latents, contexts
+        return self.pixels.inverse(h), latents, contexts

@@ -10,14 +10,13 @@ from marscf.errors import ConfigError
 from marscf.flows.actnorm import ActNorm
 from marscf.flows.bijection import Bijection
 from marscf.flows.log_det import Roulette, WholeJacobian
-from marscf.flows.logit import Logit
 from marscf.flows.residual import ResidualBlock
 from marscf.flows.squeeze import Squeeze
 from marscf.models.base import Shape, check_levels
 from marscf.models.one_latent import OneLatentFlow
 from marscf.nets import counter_random
 from marscf.nets.lipschitz import LipschitzConv2d, LipschitzNet
-from marscf.options import NonNegativeInt, PositiveFloat, PositiveInt, Probability
+from marscf.options import Margin, NonNegativeInt, PositiveInt, Probability
 
 TRAINING_EXACT_TERMS = 2
 STOP = 0.5  # chance of ending the series after each further term
@@ -44,7 +43,7 @@ class ResidualFlow(OneLatentFlow):
         blocks: residual blocks at each resolution.
         channels: hidden channels of a block's network.
         lipschitz: bound on each convolution's operator norm, in (0,1).
-        logit_margin: the logit is taken of `margin + (1 - 2 margin) · pixel`, in (0, 1/2).
+        logit_margin: see `FlowModel`.
         exact_terms: terms of the series that evaluation always sums, before the roulette.
         probes: random vectors that evaluation averages over, an image.
         exact_dims: up to so many sub-pixels evaluation takes the exact log-determinant from whole Jacobians.
@@ -64,23 +63,21 @@ class ResidualFlow(OneLatentFlow):
         blocks: PositiveInt = 16,
         channels: PositiveInt = 512,
         lipschitz: Probability = 0.98,
-        logit_margin: PositiveFloat = 0.05,
+        logit_margin: Margin = 0.05,
         exact_terms: PositiveInt = 20,
         probes: PositiveInt = 1,
         exact_dims: NonNegativeInt = 64,
     ):
-        super().__init__(shape, grey_levels)
+        super().__init__(shape, grey_levels, logit_margin)
         check_levels(shape, levels)
         if not 0 < lipschitz < 1:
             raise ConfigError(
                 f"options.lipschitz: {lipschitz} is not in (0,1), so blocks need not be invertible"
             )
-        if not 0 < logit_margin < 0.5:
-            raise ConfigError(f"options.logit_margin: {logit_margin} is not in (0,0.5)")
         self.exact_terms, self.probes, self.exact_dims = exact_terms, probes, exact_dims
         self.estimate = 0 if self.dims > exact_dims else None
         features, height, width = self.shape
-        layers: list[Bijection] = [Logit(logit_margin)]
+        layers: list[Bijection] = [self.pixels]
         for level in range(levels + 1):
             if level:
                 layers.append(Squeeze())
@@ -98,7 +95,7 @@ class ResidualFlow(OneLatentFlow):
         how = f"{self.exact_terms} exact terms and Russian roulette, {self.probes} probe(s) an image"
         if self.dims <= self.exact_dims:
             how = "whole Jacobians"
-        return f"lower bound, uniform dequantisation, log-determinant by {how}"
+        return f"{super().likelihood}, log-determinant by {how}"
 
     @property
     def latent_shapes(self) -> list[Shape]:

@@ -9,6 +9,7 @@ from marscf.flows.actnorm import ActNorm
 from marscf.flows.bijection import Bijection
 from marscf.flows.conv1x1 import InvertibleConv1x1
 from marscf.flows.coupling import AffineCoupling, MixLogCDFCoupling
+from marscf.flows.identity import Identity
 from marscf.flows.squeeze import Squeeze
 from marscf.models.multiscale_flow import FlowStep
 
@@ -19,6 +20,7 @@ def mixlogcdf(channels: int) -> Bijection:
 
 #: name → bijection of images with so many channels (an even number), sides even
 BIJECTIONS: dict[str, Callable[[int], Bijection]] = {
+    "identity": lambda channels: Identity(),
     "squeeze": lambda channels: Squeeze(),
     "actnorm": ActNorm,
     "conv1x1": InvertibleConv1x1,

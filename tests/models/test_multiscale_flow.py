@@ -260,3 +260,35 @@ def test_wrong_images_are_refused():
         model.log_prob(torch.zeros(1, 1, 8, 8, dtype=torch.uint8))
     with pytest.raises(ConfigError, match="expected integer images"):
         model.log_prob(torch.zeros(1, 1, 4, 4))
+
+
+@every_kind
+def test_logit_margin_is_a_change_of_variables(coupling, prior):
+    """Against the same weights without a logit, at the transformed pixels, with the slope written out."""
+    plain, model = (tiny(coupling=coupling, prior=prior, logit_margin=m) for m in (None, 0.1))
+    model.load_state_dict(plain.state_dict())  # a logit has no weights
+    with torch.no_grad():
+        y = model.to_continuous(images(model, 3), model.draw_noise(3))
+        p = 0.1 + 0.8 * (y + 0.5)
+        slope = torch.log(0.8 / (p * (1 - p))).flatten(1).sum(1)
+        expected = plain.log_density(torch.log(p / (1 - p))) + slope
+        torch.testing.assert_close(model.log_density(y), expected)
+        latents, log_det = model.encode_continuous(y)
+        torch.testing.assert_close(model.latent_log_prob(latents) + log_det, expected)
+        torch.testing.assert_close(model.decode(latents), y, atol=1e-8, rtol=0)
+        assert model.to_discrete(model.decode(latents)).equal(model.to_discrete(y))
+    assert plain.likelihood == "lower bound, uniform dequantisation"
+    assert model.likelihood == "lower bound, uniform dequantisation, logit margin 0.1"
+
+
+def test_a_drawn_image_beyond_the_pixels_range_has_a_density():
+    model = tiny(logit_margin=1e-6).float()
+    with torch.no_grad():
+        y = model.decode([30 * torch.ones(1, *shape) for shape in model.latent_shapes])
+        assert torch.isfinite(model.log_density(y)).all()
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.5, -0.1])
+def test_a_margin_out_of_range_is_refused(margin):
+    with pytest.raises(ConfigError, match="logit_margin"):
+        tiny(logit_margin=margin)
