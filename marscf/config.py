@@ -4,9 +4,8 @@ Unknown keys are refused with the nearest name, values out of range with their p
 torch: a model's options are read from its constructor's signature as text (see `marscf.options`).
 """
 
-import ast
-import importlib.util
 from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,8 +14,10 @@ import pydantic
 import yaml
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from marscf import settings
 from marscf.errors import ConfigError, nearest
 from marscf.files import seed_from
+from marscf.options import Declared, declared_options
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Margin = Annotated[float, Field(gt=0, lt=0.5)] | None
@@ -27,28 +28,6 @@ class Strict(pydantic.BaseModel):
     """A section of a YAML file: unknown keys refused, values checked, immutable."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Training(Strict):
-    """How a run is trained (`marscf.training`)."""
-
-    steps: PositiveInt = 1000  # optimiser steps
-    batch_size: PositiveInt = 64  # images a step, over all processes and accumulated parts
-    learning_rate: PositiveFloat = 8e-4  # Adamax
-    warmup_images: NonNegativeInt = 10_000  # linear warm-up, in images as in the authors' code
-    decay: Literal["constant", "cosine"] = "constant"  # of the learning rate after the warm-up
-    weight_decay: NonNegativeFloat = 0.0  # L2, against overfitting where the dataset is small
-    gradient_clip: PositiveFloat | None = 100.0  # largest global gradient norm
-    average_decay: Probability = 0.999  # of the exponential moving average of the weights; 0 turns it off
-    validate_every: PositiveInt = 500  # steps between validations; the best averaged weights are kept
-    validation_images: PositiveInt = 1000  # at most so many of the validation split
-    checkpoint_every: PositiveInt = 500  # steps between saved training states
-    accumulate: PositiveInt = 1  # parts a batch is split into, one after the other on each process
-    activation_checkpointing: bool = False  # recompute activations in the backward pass
-    precision: Literal["float32", "bfloat16"] = "float32"  # of the networks; densities stay float32
-    compile: bool = False  # torch.compile of most work: minutes at the start; a CPU needs a C++ compiler
-    max_skips: PositiveInt = 10  # non-finite steps in a row before the run goes back to a checkpoint
-    max_rollbacks: NonNegativeInt = 3  # with half the learning rate each, before the run is given up
 
 
 class Overrides(Strict):
@@ -113,8 +92,9 @@ class Dataset(Strict):
     shape: tuple[PositiveInt, PositiveInt, PositiveInt]  # C, H, W as the models see it
     grey_levels: Annotated[int, Field(ge=2, le=256)] = 256
     dims: PositiveInt | None = None  # what bits/dim divides by; C·H·W where not given
-    augment: Literal["none", "flip-shift"] = "none"  # of training images
-    validation: PositiveInt  # images carved from the training images
+    augment: Literal["none", "flip", "shift", "flip-shift"] = "none"  # of training images
+    logit_margin: Margin = None  # that every flow has on these images; null: what each system says
+    validation: PositiveInt  # images split off from the training images
     sources: dict[str, Source] = {}
     releases: dict[str, Release] = {}  # in place of sources, where there are several; the first is preferred
     options: SourceOptions = SourceOptions()
@@ -342,13 +322,14 @@ def _keys_at(schema: Any, location: tuple) -> list[str]:
     return list(getattr(schema, "model_fields", {}))
 
 
-# ---- a model's options
+# ---- what is declared outside of YAML: a model's options, the settings of training
 
 
-_OPTION_TYPES = {
+_TYPES = {
     "PositiveInt": PositiveInt,
     "NonNegativeInt": NonNegativeInt,
     "PositiveFloat": PositiveFloat,
+    "NonNegativeFloat": NonNegativeFloat,
     "Probability": Probability,
     "Margin": Margin,
     **{kind.__name__: kind for kind in (bool, int, float, str, list, tuple)},
@@ -356,44 +337,26 @@ _OPTION_TYPES = {
 }
 
 
+def _schema(name: str, declared: Declared, place: str) -> type[pydantic.BaseModel]:
+    """Return the schema of what is declared; raises `ConfigError` for a type that is not known."""
+    fields: dict[str, Any] = {}
+    for option, (text, default) in declared.items():
+        try:
+            fields[option] = (eval(text, {"__builtins__": {}}, _TYPES), default)
+        except (NameError, SyntaxError, TypeError):
+            raise ConfigError(
+                f"{place}: option {option!r}: annotation {text!r}; use {', '.join(_TYPES)}"
+            ) from None
+    return pydantic.create_model(name, __base__=Strict, **fields)
+
+
 @cache
 def option_schema(model: str) -> type[pydantic.BaseModel]:
     """Return the schema of a model's options, read from its constructor's keyword-only arguments."""
-    module, _, class_name = model.rpartition(".")
-    path = _module_path(module)
-    tree = ast.parse(path.read_text(), str(path))
-    found = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == class_name]
-    inits = [n for c in found for n in c.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
-    if not inits:
-        raise ConfigError(f"model: {model}: no class {class_name!r} with an __init__ in {path}")
-    arguments = inits[0].args
-    fields: dict[str, Any] = {}
-    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        text = ast.unparse(argument.annotation) if argument.annotation else "missing"
-        try:
-            kind = eval(text, {"__builtins__": {}}, _OPTION_TYPES)
-            value = ... if default is None else ast.literal_eval(default)
-        except (NameError, SyntaxError, ValueError, TypeError):
-            known = ", ".join(_OPTION_TYPES)
-            raise ConfigError(
-                f"{path}: option {argument.arg!r}: annotation {text!r} (use {known}) or default not plain"
-            ) from None
-        fields[argument.arg] = (kind, value)
-    return pydantic.create_model("Options", __base__=Strict, **fields)
+    return _schema("Options", declared_options(model), f"model {model}")
 
 
-def _module_path(module: str) -> Path:
-    own = Path(__file__).parent / "models" / (module.replace(".", "/") + ".py")
-    if own.is_file():
-        return own
-    try:
-        spec = importlib.util.find_spec(module) if module else None
-    except ModuleNotFoundError:
-        spec = None
-    if spec is None or not spec.origin:
-        known = [path.stem for path in own.parent.glob("[a-z]*.py")]
-        raise ConfigError(f"model: no module {module!r} in marscf.models{nearest(module, known)}")
-    return Path(spec.origin)
+Training = _schema("Training", {f.name: (f.type, f.default) for f in dataclass_fields(settings.Training)}, "")
 
 
 # ---- runs
@@ -409,7 +372,10 @@ def resolve(config: Config, scale: str, dataset: str, system: str, seed: int) ->
     the_scale, the_dataset, the_system = config.scale(scale), config.dataset(dataset), config.system(system)
     at_scale = the_system.scales.get(scale, ScaleOverrides())
     at_dataset = at_scale.datasets.get(dataset, Overrides())
-    options = {**the_system.options, **at_scale.options, **at_dataset.options}
+    # The same preprocessing for every flow: a margin of the dataset wins over a system's own.
+    own = {} if the_dataset.logit_margin is None else {"logit_margin": the_dataset.logit_margin}
+    own = {name: value for name, value in own.items() if name in declared_options(the_system.model)}
+    options = {**the_system.options, **at_scale.options, **own, **at_dataset.options}
     training = {**the_scale.training, **the_system.training, **at_scale.training, **at_dataset.training}
     place = f"systems/{system}.yaml at scale {scale} on {dataset}"
     options = parse(option_schema(the_system.model), options, f"{place}: options").model_dump()
@@ -419,6 +385,7 @@ def resolve(config: Config, scale: str, dataset: str, system: str, seed: int) ->
             f"{place}: levels: {levels} levels need sides divisible by {2**levels}, "
             f"the images are {height}×{width}; lower options.levels"
         )
+    training = parse(Training, training, f"{place}: training").model_dump()
     return {
         "scale": scale,
         "dataset": dataset,
@@ -427,11 +394,11 @@ def resolve(config: Config, scale: str, dataset: str, system: str, seed: int) ->
         "seed_value": seed_from(scale, dataset, system, seed),
         "model": the_system.model,
         "options": options,
-        "training": parse(Training, training, f"{place}: training").model_dump(),
+        "training": training,
         "data": {
             "shape": list(the_dataset.shape),
             "grey_levels": the_dataset.grey_levels,
             "dims": the_dataset.dimensions,
-            "augment": the_dataset.augment,
+            "augment": training["augment"] or the_dataset.augment,
         },
     }

@@ -38,6 +38,22 @@ def test_every_scale_dataset_and_system_resolves():
                 assert run["data"]["shape"] == list(config.dataset(dataset).shape)
 
 
+def test_all_flows_see_a_dataset_through_the_same_logit():
+    config = load_config(REPOSITORY / "config")
+    flows = [name for name in config.systems if name not in ("pixelcnn", "histogram")]
+    for scale, dataset in (("laptop", "mnist"), ("gpu-hour", "mnist"), ("paper", "mnist-rgb")):
+        margins = [resolve(config, scale, dataset, s, 0)["options"]["logit_margin"] for s in flows]
+        assert margins == [1e-6] * len(flows)
+        assert "logit_margin" not in resolve(config, scale, dataset, "pixelcnn", 0)["options"]
+
+
+def test_what_a_system_says_of_augmentation_wins_over_the_dataset(folder):
+    assert resolve(load_config(folder), "laptop", "cifar10", "glow", 0)["data"]["augment"] == "flip-shift"
+    edit(folder / "systems" / "glow.yaml", training={"augment": "flip"})
+    load_config.cache_clear()
+    assert resolve(load_config(folder), "laptop", "cifar10", "glow", 0)["data"]["augment"] == "flip"
+
+
 def test_seed_depends_on_the_names_alone():
     config = load_config(REPOSITORY / "config")
     runs = [resolve(config, "quick", "digits", s, k) for s in config.systems for k in range(3)]

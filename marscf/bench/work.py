@@ -12,8 +12,8 @@ from marscf.gpu.fused import fusing
 from marscf.gpu.graphs import Replays
 from marscf.models.multiscale_flow import MultiScaleFlow
 from marscf.studies.weights import fill_zeros
-from marscf.training.adamax import Adamax
 from marscf.training.gradients import RecordedGradients
+from marscf.training.optimizers import Adamax
 
 NOISE = 0.01  # standard deviation of what weights that start at zero are given
 

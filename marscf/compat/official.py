@@ -276,6 +276,7 @@ def import_checkpoint(path: str | Path, out: str | Path, name: str | None = None
     save(model, config, out / WEIGHTS)
     receipt = {
         "config_hash": config_hash(config),
+        "config": config,
         "data_digest": None,
         "weights_sha256": sha256_file(out / WEIGHTS),
         "steps": None,

@@ -65,6 +65,38 @@ def open_split(dataset: str, split: str, root: str | Path = DATASETS) -> np.ndar
     return array
 
 
+class Joined:
+    """Several arrays of images one after the other, as far as training reads them; nothing is copied."""
+
+    def __init__(self, *parts: np.ndarray):
+        self.parts = parts
+        self.ends = np.cumsum([len(part) for part in parts])
+        self.shape = (int(self.ends[-1]), *parts[0].shape[1:])
+        self.ndim = len(self.shape)
+        self.nbytes = sum(part.nbytes for part in parts)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, chosen: slice | np.ndarray) -> np.ndarray:
+        """Return the images of a slice, or of indices from 0 `(B,)`."""
+        indices = np.arange(len(self))[chosen]
+        images = np.empty((len(indices), *self.shape[1:]), self.parts[0].dtype)
+        which = np.searchsorted(self.ends, indices, side="right")
+        for number, part in enumerate(self.parts):
+            mine = which == number
+            images[mine] = part[indices[mine] - (self.ends[number] - len(part))]
+        return images
+
+
+def open_training(
+    dataset: str, root: str | Path = DATASETS, *, everything: bool = False
+) -> np.ndarray | Joined:
+    """Return the images that a model is trained on: with `everything`, the validation images too."""
+    train = open_split(dataset, "train", root)
+    return Joined(train, open_split(dataset, "val", root)) if everything else train
+
+
 def open_labels(dataset: str, split: str, root: str | Path = DATASETS) -> np.ndarray:
     """Return the classes of one split, unsigned integers `(N,)`, verified as in `open_split`.
 

@@ -4,23 +4,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from marscf.data.arrays import Joined
 from marscf.errors import ConfigError
 
-SHIFT = 3  # pixels, at most, of "flip-shift"
+SHIFT = 3  # pixels, at most
+AUGMENT = {"none": (), "flip": ("flip",), "shift": ("shift",), "flip-shift": ("flip", "shift")}
 
 
 class Batches:
     """An endless sequence of batches of `images`, uint8 `(N,C,H,W)`, that can be entered at any step.
 
     Epochs are permutations that depend on (seed, epoch) alone; they follow each other without a gap, so a
-    batch may span two and no image is ever dropped. `augment` is "none", or "flip-shift": half of the images
-    mirrored, and each shifted by up to 3 pixels along one axis with its edge repeated, as the authors do
-    for CIFAR-10. On a GPU the images lie in its memory where they take less than half of what is free.
+    batch may span two and no image is ever dropped. `augment` is "none"; "flip": half of the images
+    mirrored; "shift": each shifted by up to 3 pixels along one axis, its edge repeated; or "flip-shift":
+    both, as the mAR-SCF authors do for CIFAR-10. On a GPU the images lie in its memory where they take less
+    than half of what is free.
     """
 
     def __init__(
         self,
-        images: np.ndarray,
+        images: np.ndarray | Joined,
         batch_size: int,
         seed: int,
         device: torch.device | str = "cpu",
@@ -28,8 +31,8 @@ class Batches:
     ):
         if len(images) == 0 or batch_size < 1:
             raise ConfigError(f"batch_size: {batch_size} images from {len(images)}; both must be at least 1")
-        if augment not in ("none", "flip-shift"):
-            raise ConfigError(f"augment: {augment!r} is neither 'none' nor 'flip-shift'")
+        if augment not in AUGMENT:
+            raise ConfigError(f"augment: {augment!r} is not one of {', '.join(AUGMENT)}")
         self.images = images
         self.batch_size = batch_size
         self.seed = seed
@@ -79,6 +82,8 @@ class Batches:
         words = _words(self.seed, "augment", step, 3 * batch).reshape(3, batch) >> np.uint64(16)
         flip, vertical = words[0] % 2, words[1] % 2
         shift = (words[2] % np.uint64(2 * SHIFT + 1)).astype(np.int64) - SHIFT
+        kinds = AUGMENT[self.augment]
+        flip, shift = flip * ("flip" in kinds), shift * ("shift" in kinds)
         down, right = np.where(vertical, shift, 0), np.where(vertical, 0, shift)
         draws = torch.from_numpy(np.stack([flip.astype(np.int64), down, right])).to(
             x.device, non_blocking=True

@@ -1,8 +1,10 @@
 """Density models. Each module holds one; `build` makes one from a run's config, `load` from a run."""
 
+import contextlib
 import importlib
 import inspect
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,19 +52,14 @@ def load(run: str | Path, device: str = "cpu") -> "DensityModel":
     Raises `CheckpointError` where weights are missing, damaged, do not fit their own config, or (in a run's
     folder) belong to another config than the run has now.
     """
-    import safetensors
-
     path = Path(run)
     if whole_run := path.is_dir() or not path.suffix:
         path = path / WEIGHTS
     if not path.is_file():
         raise CheckpointError(f"no weights at {path}; train them with: marscf train {path.parent}")
-    try:
-        with safetensors.safe_open(path, framework="pt", device="cpu") as file:
-            config = json.loads(file.metadata()["config"])
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}); delete it and train again") from error
+    with _opened(path, "pt") as file:
+        config = json.loads(file.metadata()["config"])
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if whole_run:
         _check_config(path, config)
     model = build(config)
@@ -81,12 +78,29 @@ def load(run: str | Path, device: str = "cpu") -> "DensityModel":
     return model.to(device).eval()
 
 
-def _check_config(weights: Path, config: dict[str, Any]) -> None:
-    """Raise `CheckpointError` where a run's weights were trained with another config than it has now."""
-    from marscf.runs import difference, run_config
+def read_header(path: str | Path) -> dict[str, Any]:
+    """Return the config that weights were saved with; raises `CheckpointError` where it cannot be read."""
+    with _opened(Path(path), "numpy") as file:
+        return json.loads(file.metadata()["config"])
+
+
+@contextlib.contextmanager
+def _opened(path: Path, framework: str) -> Iterator[Any]:
+    import safetensors
 
     try:
-        now = json.loads(json.dumps(run_config(weights.parent)))
+        with safetensors.safe_open(path, framework=framework, device="cpu") as file:
+            yield file
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); delete it and train again") from error
+
+
+def _check_config(weights: Path, config: dict[str, Any]) -> None:
+    """Raise `CheckpointError` where a run's weights were trained with another config than it has now."""
+    from marscf.runs import completed, difference, run_config
+
+    try:
+        config, now = completed(config), completed(run_config(weights.parent))
     except (ConfigError, ImportError):
         return  # carried elsewhere, away from `config/`: the weights' own config is all there is
     if now != config:

@@ -103,9 +103,9 @@ class DensityModel(nn.Module):
 class FlowModel(DensityModel):
     """A normalizing flow on dequantised images. Subclasses owe the methods marked below.
 
-    With `logit_margin`, the flow sees `logit(margin + (1 - 2 margin) · pixel)` in place of the pixel: an image
-    with many black and white pixels then is no longer a set of spikes. It is a bijection of the flow like any
-    other: its log-determinant counts, and `decode` inverts it.
+    With `logit_margin`, the flow sees `logit(margin + (1 - 2 margin) · pixel)` in place of the pixel, which
+    spreads out black and white pixels. It is a bijection like any other: its log-determinant counts, and
+    `decode` inverts it.
     """
 
     #: What `log_prob` is without the transforms of the pixels.

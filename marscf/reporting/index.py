@@ -20,7 +20,7 @@ from marscf.reporting.metrics import pretty, title
 from marscf.reporting.speed import SWEEP, growth_table, speed_table
 from marscf.reporting.style import PAGE
 from marscf.reporting.training_curves import equal_time
-from marscf.runs import RECEIPT, Run, config_hash, run_config
+from marscf.runs import RECEIPT, Run, identity, run_config
 
 if TYPE_CHECKING:
     import pandas
@@ -100,7 +100,7 @@ def _run(run: Run, metrics: "pandas.DataFrame") -> dict[str, Any]:
     """All that the page says of a run."""
     receipt = read_json(run.path / RECEIPT)
     config = run_config(run.path)
-    if receipt["config_hash"] != config_hash(config):
+    if receipt["config_hash"] != identity(run.path, config):
         raise MarscfError(
             f"{run.path}: was trained with another config ({receipt['config_hash']}); run the workflow again"
         )

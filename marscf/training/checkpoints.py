@@ -15,7 +15,7 @@ import torch
 
 from marscf.errors import CheckpointError
 from marscf.files import replacing
-from marscf.runs import difference
+from marscf.runs import completed, difference
 
 _PATTERN = "state-*.pt"
 
@@ -25,7 +25,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path, config: dict[str, Any], data_digest: str):
         self.folder = folder
-        self.identity = {"config": config, "data_digest": data_digest}
+        self.identity = {"config": completed(config), "data_digest": data_digest}
         self.refused: list[str] = []  # by the last `newest`, one line each
         self._good: list[Path] = []  # known to be whole, oldest first
 
@@ -85,8 +85,9 @@ class Checkpoints:
         if hashlib.sha256(archive).digest() != checksum:
             raise CheckpointError(f"{path} is cut short or altered (its checksum does not fit)")
         state = torch.load(io.BytesIO(archive), map_location="cpu", weights_only=True)
-        if state["config"] != self.identity["config"]:
-            changed = difference(state["config"], self.identity["config"])
+        config = completed(state["config"])
+        if config != self.identity["config"]:
+            changed = difference(config, self.identity["config"])
             raise CheckpointError(f"{path} belongs to another config ({changed})")
         if state["data_digest"] != self.identity["data_digest"]:
             raise CheckpointError(f"{path} was trained on other data than data/datasets holds now")

@@ -1,7 +1,6 @@
 """`marscf train RUN`: train a run, go on with it, or give a finished one its receipt back."""
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 from marscf import devices
 from marscf.data.arrays import read_manifest
-from marscf.runs import run_config
+from marscf.runs import completed, run_config
 from marscf.training import receipt
 from marscf.training.interrupt import Stop, parse_duration
 
@@ -49,7 +48,7 @@ def train_run(path: str | Path, device: str = "auto", stop: Stop | None = None) 
     `MarscfError` where the disk is full or training diverges for good.
     """
     folder = Path(path)
-    config = json.loads(json.dumps(run_config(folder)))  # as it will be read back from weights and states
+    config = completed(run_config(folder))
     data_digest = read_manifest(config["dataset"])["digest"]
     if finished := receipt.restore(folder, config, data_digest):
         print(f"marscf train: {folder} is finished ({finished['steps']} steps)", file=sys.stderr)

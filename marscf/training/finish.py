@@ -22,12 +22,13 @@ def finish(
     processes: Processes,
 ) -> dict[str, Any]:
     """Write the weights of `model` (the chosen ones) and the receipt, in the first process; return it."""
-    if record.best_bits_per_dim is None:
+    if config["training"]["validation_images"] and record.best_bits_per_dim is None:
         raise MarscfError(
             f"{folder}: no validation was finite, so there are no weights to keep; see log.jsonl"
         )
     receipt: dict[str, Any] = {
         "config_hash": config_hash(config),
+        "config": config,
         "data_digest": data_digest,
         "weights_sha256": None,
         "steps": record.step,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from marscf import models
-from marscf.data.arrays import open_split
+from marscf.data.arrays import open_split, open_training
 from marscf.data.batches import Batches
 from marscf.devices import computes_in_bfloat16
 from marscf.errors import ConfigError, Interrupted, MarscfError
@@ -36,6 +36,12 @@ UNTIMED_STEPS = 3  # of each process: allocations, compilation
 LOG_LINES = 500  # about so many records of training steps in a run
 
 
+def largest_norm(training: dict[str, Any], dims: int) -> float:
+    """Return the largest norm of the gradient of the loss that is minimised here, nats per sub-pixel."""
+    units = {"nats/dim": 1.0, "bits/dim": math.log(2), "nats/image": 1 / dims}
+    return (training["gradient_clip"] or math.inf) * units[training["gradient_clip_unit"]]
+
+
 class Training:
     """One run's training on one of its processes."""
 
@@ -48,13 +54,16 @@ class Training:
                 f"{processes.count} processes × {self.settings['accumulate']} accumulated parts"
             )
         self.batches = Batches(
-            open_split(config["dataset"], "train"),
+            open_training(config["dataset"], everything=self.settings["validation_images"] == 0),
             self.settings["batch_size"],
             config["seed_value"],
             processes.device,
             config["data"]["augment"],
         )
-        self.validate = Validation(open_split(config["dataset"], "val"), config, processes)
+        self.validate = None
+        if self.settings["validation_images"]:
+            self.validate = Validation(open_split(config["dataset"], "val"), config, processes)
+        self.largest_norm = largest_norm(self.settings, config["data"]["dims"])
         self.checkpoints = Checkpoints(folder, config, data_digest)
         self.say = say if processes.first else lambda line: None
         if self.settings["precision"] == "bfloat16" and not computes_in_bfloat16(processes.device):
@@ -80,7 +89,8 @@ class Training:
                 step, last = record.step, record.step == settings["steps"]
                 stopping = processes.any(stop.requested())
                 if (
-                    not stopping
+                    self.validate is not None
+                    and not stopping
                     and record.validated < step
                     and (last or step % settings["validate_every"] == 0)
                 ):
@@ -109,9 +119,7 @@ class Training:
                 rate = learning_rate(step, settings) * record.learning_rate_factor
                 x, noise = ahead if ahead is not None else self.draw(model, step)
                 loss = gradients(step, x, noise)
-                norm = torch.nn.utils.clip_grad_norm_(
-                    state.optimizer.parameters, settings["gradient_clip"] or math.inf
-                )
+                norm = torch.nn.utils.clip_grad_norm_(state.optimizer.parameters, self.largest_norm)
                 ahead = self.draw(model, step + 1)  # before waiting for what a GPU has in hand
                 nats, norm = torch.stack([loss, norm.to(loss.dtype)]).tolist()
                 record.step += 1
@@ -161,7 +169,7 @@ class Training:
                 f"config/systems/{self.config['system']}.yaml"
             )
         model.initialise(*self.draw(model, 0))
-        return State(model, self.settings["weight_decay"])
+        return State(model, self.settings)
 
     def resume(self, state: State) -> None:
         """Take over the newest good state, where there is one."""

@@ -16,9 +16,7 @@ from marscf.devices import processor
 from marscf.errors import MarscfError
 from marscf.files import read_json, sha256_file, write_json
 from marscf.models import WEIGHTS
-from marscf.runs import RECEIPT, config_hash
-
-FINISHED = "finished.json"
+from marscf.runs import FINISHED, RECEIPT, identity
 
 
 def write(folder: Path, receipt: dict[str, Any]) -> None:
@@ -35,7 +33,9 @@ def restore(folder: Path, config: dict[str, Any], data_digest: str) -> dict[str,
     for name in (FINISHED, RECEIPT):
         try:
             receipt = read_json(folder / name)
-            fits = receipt["config_hash"] == config_hash(config) and receipt["data_digest"] == data_digest
+            fits = (
+                receipt["config_hash"] == identity(folder, config) and receipt["data_digest"] == data_digest
+            )
             if fits and sha256_file(folder / WEIGHTS) == receipt["weights_sha256"]:
                 write(folder, receipt)
                 return receipt

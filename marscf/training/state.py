@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from marscf.models.base import DensityModel
-from marscf.training.adamax import Adamax
+from marscf.training.optimizers import OPTIMIZERS
 
 
 @dataclass
@@ -45,10 +45,12 @@ class Record:
 class State:
     """Model, averaged model, optimiser, best averaged weights and the record."""
 
-    def __init__(self, model: DensityModel, weight_decay: float = 0.0):
+    def __init__(self, model: DensityModel, training: dict[str, Any]):
         self.model = model
         self.averaged = copy.deepcopy(model).requires_grad_(False)
-        self.optimizer = Adamax(model.parameters(), weight_decay=weight_decay)
+        self.optimizer = OPTIMIZERS[training["optimizer"]](
+            model.parameters(), training["betas"], weight_decay=training["weight_decay"]
+        )
         # Listed once: walking through a flow's modules takes milliseconds, for which a GPU would wait.
         self._means = list(self.averaged.parameters())
         self._buffers = list(zip(self.averaged.buffers(), model.buffers(), strict=True))

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from marscf import models
-from marscf.data.arrays import open_split
+from marscf.data.arrays import open_split, open_training
 from marscf.errors import Interrupted, MarscfError
 from marscf.models.base import DensityModel
 from marscf.training.distributed import Processes, joined
@@ -46,12 +46,15 @@ def _fit(
 ) -> tuple[DensityModel, Record]:
     started, processor = time.monotonic(), time.process_time()
     model = models.build(config)
-    images = open_split(config["dataset"], "train")
+    everything = config["training"]["validation_images"] == 0
+    images = open_training(config["dataset"], everything=everything)
     model.fit(images)
     model.to(processes.device)
     seconds = time.monotonic() - started
-    bits_per_dim = Validation(open_split(config["dataset"], "val"), config, processes)(model, stop)
-    if bits_per_dim is None:
+    bits_per_dim = None
+    if not everything:
+        bits_per_dim = Validation(open_split(config["dataset"], "val"), config, processes)(model, stop)
+    if bits_per_dim is None and not everything:
         raise Interrupted(
             f"{folder}: stopped by {stop.reason or 'another process'} before the end; call again to start"
         )

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from marscf.data.batches import SHIFT, Batches
+from marscf.data.arrays import Joined
+from marscf.data.batches import AUGMENT, SHIFT, Batches
 from marscf.errors import ConfigError
 
 IMAGES = np.arange(103, dtype=np.uint8)[:, None, None, None] * np.ones((1, 3, 8, 8), np.uint8)
@@ -24,7 +25,7 @@ def test_a_batch_may_be_larger_than_the_dataset():
     assert set(np.bincount(Batches(IMAGES, 206, seed=5).indices(1))) == {2}
 
 
-@pytest.mark.parametrize("augment", ["none", "flip-shift"])
+@pytest.mark.parametrize("augment", list(AUGMENT))
 def test_any_step_can_be_entered(augment):
     images = np.random.default_rng(0).integers(0, 256, (50, 3, 8, 8), dtype=np.uint8)
     there = Batches(images, 7, seed=1, augment=augment)
@@ -94,6 +95,30 @@ def test_images_on_the_device_give_the_same_batches(monkeypatch):
     assert all(torch.equal(resident.at(step), expected.at(step)) for step in range(30))
 
 
+@pytest.mark.parametrize(
+    ("augment", "flips", "shifts"), [("flip", {0, 1}, {0}), ("shift", {0}, set(range(-SHIFT, SHIFT + 1)))]
+)
+def test_flips_alone_and_shifts_alone(augment, flips, shifts):
+    images = np.random.default_rng(0).integers(0, 256, (40, 3, 6, 9), dtype=np.uint8)
+    batches, seen = Batches(images, 40, seed=3, augment=augment), set()
+    for step in range(4):
+        for image, made in zip(images[batches.indices(step)], batches.at(step).numpy(), strict=True):
+            moves = {(f, d, r) for f in flips for d in shifts for r in shifts if d * r == 0}
+            fits = {move for move in moves if np.array_equal(reference(image, *move), made)}
+            assert fits
+            seen |= fits
+    assert {move[0] for move in seen} == flips
+    assert {move[1] for move in seen} == {move[2] for move in seen} == shifts
+
+
+def test_joined_arrays_are_one():
+    whole = np.arange(7 * 2).reshape(7, 2)
+    joined = Joined(whole[:3], whole[3:4], whole[4:])
+    assert (len(joined), joined.shape, joined.nbytes) == (7, whole.shape, whole.nbytes)
+    assert np.array_equal(joined[2:5], whole[2:5])
+    assert np.array_equal(joined[np.array([6, 0, 3, 3])], whole[[6, 0, 3, 3]])
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_gpu_gives_the_same_batches(monkeypatch):
     expected = Batches(IMAGES, 9, seed=5, augment="flip-shift")
@@ -107,7 +132,7 @@ def test_gpu_gives_the_same_batches(monkeypatch):
         assert torch.equal(gathered.at(step).cpu(), expected.at(step))
 
 
-@pytest.mark.parametrize(("size", "augment"), [(0, "none"), (5, "flip")])
+@pytest.mark.parametrize(("size", "augment"), [(0, "none"), (5, "mirror")])
 def test_bad_arguments_are_named(size, augment):
-    with pytest.raises(ConfigError, match=r"batch_size: 0|augment: 'flip'"):
+    with pytest.raises(ConfigError, match=r"batch_size: 0|augment: 'mirror'"):
         Batches(IMAGES, size, seed=5, augment=augment)

@@ -18,8 +18,10 @@ import marscf
 from marscf.cli import main
 from marscf.devices import computes_in_bfloat16
 from marscf.errors import ConfigError, DataError, MarscfError
-from marscf.files import read_json, sha256_file
+from marscf.files import read_json, sha256_file, write_json
+from marscf.runs import config_hash
 from marscf.training.command import train_run
+from marscf.training.loop import largest_norm
 
 
 def test_what_a_run_leaves(make_run, capsys):
@@ -99,6 +101,52 @@ def test_a_changed_learning_rate_trains_anew(make_run, capsys):
     said = [line for line in capsys.readouterr().err.splitlines() if "starts anew" in line]
     assert len(said) == 1
     assert "training.learning_rate: 0.01, now 0.02" in said[0]
+
+
+def test_a_new_option_with_a_default_changes_no_run_that_is_there(make_run, capsys):
+    """A run of before knows nothing of it, and yet receipt, weights and states belong to its config."""
+    folder = make_run()
+    first = train_run(folder, "cpu")
+    config = read_json(folder / "config.json")
+    for name in ("optimizer", "betas", "augment", "gradient_clip_unit"):  # as if they had come later
+        del config["training"][name]
+    write_json(folder / "config.json", config)
+    receipt = {key: value for key, value in first.items() if key != "config"}
+    for name in ("receipt.json", "finished.json"):  # as they were before receipts held the config
+        write_json(folder / name, {**receipt, "config_hash": config_hash(config)})
+    make_run()  # asked for by today's config
+    again = train_run(folder, "cpu")
+    assert (again["weights_sha256"], again["config_hash"]) == (first["weights_sha256"], config_hash(config))
+    marscf.load(folder)
+    (folder / "weights.safetensors").unlink()  # the states alone are left
+    assert train_run(folder, "cpu")["weights_sha256"] == first["weights_sha256"]
+    assert "starts anew" not in capsys.readouterr().err
+    make_run(betas=[0.8, 0.999])  # one that differs from what the run had is another run
+    assert train_run(folder, "cpu")["weights_sha256"] != first["weights_sha256"]
+
+
+def test_without_validation_all_images_train_and_the_last_weights_are_kept(make_run):
+    from marscf.data.arrays import open_split, open_training
+
+    whole = open_training("digits", everything=True)
+    train, val = (np.array(open_split("digits", split)) for split in ("train", "val"))
+    assert np.array_equal(whole[:], np.concatenate([train, val]))
+    folder = make_run(validation_images=0, average_decay=0.0, batch_size=len(whole), steps=2)
+    receipt = train_run(folder, "cpu")
+    assert receipt["best_validation_bits_per_dim"] is None and receipt["best_step"] is None
+    state = max(folder.glob("state-*.pt"))
+    last = torch.load(state, weights_only=True)["averaged"]
+    for name, tensor in marscf.load(folder).state_dict().items():
+        assert torch.equal(tensor, last[name])
+
+
+@pytest.mark.parametrize(
+    ("unit", "nats_per_dim"), [("nats/dim", 3.0), ("bits/dim", 3 * np.log(2)), ("nats/image", 3 / 64)]
+)
+def test_gradient_clip_is_of_the_loss_in_its_unit(unit, nats_per_dim):
+    training = {"gradient_clip": 3.0, "gradient_clip_unit": unit}
+    assert largest_norm(training, dims=64) == pytest.approx(nats_per_dim)
+    assert largest_norm({**training, "gradient_clip": None}, dims=64) == np.inf
 
 
 def test_other_data_trains_anew(make_run, place):

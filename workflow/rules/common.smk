@@ -17,7 +17,7 @@ import marscf
 from marscf import config as loader
 from marscf.errors import ConfigError, MarscfError, nearest
 from marscf.files import digest
-from marscf.runs import Run, config_hash
+from marscf.runs import Run, identity
 
 # `marscf` and `papermill` of the Python that runs Snakemake, activated or not
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]))
@@ -121,7 +121,8 @@ def dataset_digest(wildcards):
 
 def run_hash(wildcards):
     """The identity of a run's config."""
-    return config_hash(RUNS[RUN.format(**wildcards)])
+    path = RUN.format(**wildcards)
+    return identity(path, RUNS[path])
 
 
 def settings(section):
