@@ -115,8 +115,9 @@ MODEL_CODE = ["models/*.py", "flows/*.py", "priors/*.py", "nets/*.py"]
 
 
 def dataset_digest(wildcards):
-    """The identity of a dataset's config."""
-    return digest(CONFIG.dataset(wildcards.dataset).model_dump(mode="json"))[:16]
+    """The identity of what a dataset's arrays are made from."""
+    words = {"title", "licence", "cite", "note", "augment", "logit_margin"}  # which change no array
+    return digest(CONFIG.dataset(wildcards.dataset).model_dump(mode="json", exclude=words))[:16]
 
 
 def run_hash(wildcards):
