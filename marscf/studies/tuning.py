@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from marscf.config import Config, Strict, load_config, parse, read_yaml, resolve
 from marscf.devices import HELP
 from marscf.files import replacing, write_json
@@ -38,9 +40,9 @@ VALIDATIONS = 4  # in a trial
 class Trial(Strict):
     """What a trial changes of a run."""
 
-    times: dict[str, float] = {}  # settings of training that are multiplied
-    training: dict[str, Any] = {}
-    options: dict[str, Any] = {}
+    times: dict[str, float] = Field(default_factory=dict)  # settings of training that are multiplied
+    training: dict[str, Any] = Field(default_factory=dict)
+    options: dict[str, Any] = Field(default_factory=dict)
 
 
 class Tuning(Strict):
