@@ -1,6 +1,6 @@
 """Values derived from parameters (folded weights, inverses), computed once per parameter set."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -47,7 +47,14 @@ class Caching(nn.Module):
 
     def train(self, mode: bool = True) -> "Caching":
         """See `nn.Module.train`."""
-        for own in vars(self).values():
-            if isinstance(own, Cached):
-                own.clear()
+        _clear(list(vars(self).values()))
         return super().train(mode)
+
+
+def _clear(values: Iterable[Any]) -> None:
+    """Clear what is kept, in lists of lists too."""
+    for value in values:
+        if isinstance(value, Cached):
+            value.clear()
+        elif isinstance(value, list):
+            _clear(value)

@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from marscf.gpu.fused import fused
-from marscf.nets.cached import Cached
+from marscf.nets.cached import Cached, Caching
 
 State = list[tuple[Tensor, Tensor]]
 
@@ -26,7 +26,7 @@ def stacked(images: Sequence[Tensor]) -> Tensor:
     return torch.stack([x.permute(0, 2, 3, 1) for x in images]).permute(0, 1, 4, 2, 3)
 
 
-class ConvLSTM(nn.Module):
+class ConvLSTM(Caching):
     """`layers` convolutional LSTM layers of `channels` hidden channels; gates in the order i, f, g, o.
 
     What does not wait for the step before is taken out of the recurrence: a layer's input-to-hidden

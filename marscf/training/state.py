@@ -62,6 +62,7 @@ class State:
         """Take one optimiser step, and move the averaged weights towards the model's by `1 - decay`."""
         self.optimizer.step(learning_rate)
         torch._foreach_lerp_(self._means, self.optimizer.parameters, 1 - decay)
+        torch.autograd.graph.increment_version(self._means)  # what is derived from them is stale
         for mean, value in self._buffers:
             mean.copy_(value)
 

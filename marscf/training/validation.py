@@ -8,6 +8,7 @@ import torch
 
 from marscf.files import seed_from
 from marscf.models.base import DensityModel
+from marscf.nets.precision import tf32
 from marscf.training.distributed import Processes
 from marscf.training.interrupt import Stop
 
@@ -37,6 +38,7 @@ class Validation:
             mine = slice(processes.rank, None, processes.count)
             if len(x[mine]):
                 torch.manual_seed(self.seed)  # for models whose estimate draws more than its noise
-                log_prob = model.log_prob(x[mine], None if noise is None else noise[mine])
+                with tf32(False):  # as evaluation
+                    log_prob = model.log_prob(x[mine], None if noise is None else noise[mine])
                 total -= log_prob.double().sum()
         return processes.sum(total).item() / (len(self.images) * self.dims * math.log(2))

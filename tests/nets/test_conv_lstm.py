@@ -54,3 +54,19 @@ def test_arrangement_changes_nothing(monkeypatch):
     assert found[0][0].is_contiguous() and not found[1][0].is_contiguous()
     for plain, other in zip(*found, strict=True):
         torch.testing.assert_close(other, plain)
+
+
+def test_setting_the_mode_forgets_arranged_kernels(monkeypatch):
+    """As on a GPU, where an arranged kernel is a copy: weights may have changed unseen since."""
+    monkeypatch.setattr(conv_lstm, "arranged", torch.clone)
+    torch.manual_seed(0)
+    lstm, gates = ConvLSTM(3, 2, 3).eval(), torch.randn(1, 2, 12, 4, 4)
+    with torch.no_grad():
+        before, _ = lstm.advance(gates[0], None)
+        lstm.input_weights[1].data.mul_(2)  # behind autograd's back
+        after, _ = lstm.eval().advance(gates[0], None)
+        fresh = ConvLSTM(3, 2, 3)
+        fresh.load_state_dict(lstm.state_dict())
+        expected, _ = fresh.advance(gates[0], None)
+    assert not torch.equal(before, after)
+    torch.testing.assert_close(after, expected)
