@@ -281,7 +281,7 @@ def import_checkpoint(path: str | Path, out: str | Path, name: str | None = None
         "weights_sha256": sha256_file(out / WEIGHTS),
         "steps": None,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "imported_from": path.name,
+        "imported_from": name or path.name,
         "imported_sha256": sha256_file(path),
         "events": [],
     }

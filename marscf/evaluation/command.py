@@ -31,7 +31,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     stages = parser.add_subparsers(dest="measure", required=True, metavar="MEASURE")
     likelihood = _stage(
-        stages, "likelihood", "bits/dim and nats of the test images -> RUN/likelihood.json", run_likelihood
+        stages,
+        "likelihood",
+        "bits/dim and nats of the test images -> RUN/likelihood.json, likelihood.npz",
+        run_likelihood,
     )
     likelihood.add_argument("run_path", metavar="RUN", help=RUN_HELP)
     likelihood.add_argument("--draws", type=positive, metavar="R", help="noise draws averaged an image")
@@ -109,11 +112,17 @@ def run(args: argparse.Namespace) -> None:
 
 
 def run_likelihood(args: argparse.Namespace) -> None:
-    """Measure bits/dim, and write RUN/likelihood.json."""
+    """Measure bits/dim, and write RUN/likelihood.json and, image by image, RUN/likelihood.npz."""
     from marscf import load
     from marscf.data.arrays import open_split, read_manifest
     from marscf.evaluation.likelihood import evaluate_likelihood, kept_scores, likelihood_measurements
-    from marscf.evaluation.measurements import table, weights_hash, write_measurements
+    from marscf.evaluation.measurements import (
+        PerImage,
+        table,
+        weights_hash,
+        write_measurements,
+        write_per_image,
+    )
     from marscf.evaluation.stream import discard
 
     path = Path(args.run_path)
@@ -133,9 +142,9 @@ def run_likelihood(args: argparse.Namespace) -> None:
     weights, data = weights_hash(path), read_manifest(config["dataset"])["digest"]
     kept = kept_scores(model, weights=weights, data=data, count=chosen, device=args.device, **how)
     result = evaluate_likelihood(model, images[:chosen], **how, kept=kept, progress=sys.stderr.isatty())
-    entries = likelihood_measurements(
-        result, model, dims=config["data"]["dims"], available=len(images), seed=args.seed
-    )
+    dims = config["data"]["dims"]
+    entries = likelihood_measurements(result, model, dims=dims, available=len(images), seed=args.seed)
+    write_per_image(path, PerImage(result.bound, dims, data))
     write_measurements(path / "likelihood.json", names, entries, weights_sha256=weights)
     discard(kept)
     print(table(entries))

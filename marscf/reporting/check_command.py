@@ -79,17 +79,15 @@ def run(args: argparse.Namespace) -> int:
 
 def against_published(metrics: "pandas.DataFrame") -> str:
     """A table of every measured number that something is published about, with its status."""
-    from marscf.reporting.metrics import pretty
-    from marscf.reporting.published import candidates, status
+    from marscf.reporting.published import candidates, over_seeds, status
     from marscf.reporting.regression import aligned
+    from marscf.reporting.tables import number
 
-    lines = [("run", "metric", "measured", "published", "status")]
-    for row in metrics.to_dict("records"):
-        name = f"{row['dataset']}/{row['system']}/seed{row['seed']}"
-        error = row["stderr"] if row["stderr"] == row["stderr"] else None
-        for entry in candidates(row):
-            number = pretty(row["metric"], row["value"], error)
-            lines.append((name, row["metric"], number, entry.text, status(row, entry).text))
+    lines = [("system", "metric", "measured", "published", "status")]
+    for rows in over_seeds(metrics.to_dict("records")):
+        name, metric = f"{rows[0]['dataset']}/{rows[0]['system']}", rows[0]["metric"]
+        for entry in candidates(rows[0]):
+            lines.append((name, metric, number(rows).text, entry.text, status(rows, entry).text))
     return aligned(lines) if len(lines) > 1 else ""
 
 

@@ -13,7 +13,7 @@ from marscf.errors import ConfigError, MarscfError
 from marscf.files import read_json, replacing, write_json
 from marscf.reporting.metrics import COLUMNS, finite, metric_of, qualifier
 from marscf.reporting.published import comparable
-from marscf.runs import DATASETS, RECEIPT, Run
+from marscf.runs import DATASETS, RECEIPT, Run, run_config
 
 if TYPE_CHECKING:
     import pandas
@@ -96,6 +96,13 @@ def _all_rows(config: Config, scale: str, runs: Sequence[str]) -> Iterator[dict[
         )
 
 
+def _origin(place: Path) -> str:
+    """What a protocol says beside: the file that the weights of the run at `place` were imported from."""
+    path = place.parent / RECEIPT
+    origin = read_json(path).get("imported_from") if path.is_file() else None
+    return f", weights imported from {origin}" if origin else ""
+
+
 def _release(dataset: str) -> str:
     """What a protocol says beside: of two datasets by one name, which."""
     path = DATASETS / dataset / "manifest.json"
@@ -106,7 +113,7 @@ def _release(dataset: str) -> str:
 def _row(
     run: Run, metric: str, value: float, stderr: float | None, n: int, protocol: str, place: Path
 ) -> dict:
-    protocol += _release(run.dataset)
+    protocol += _origin(place) + _release(run.dataset)
     row = {
         **{"scale": run.scale, "dataset": run.dataset, "system": run.system, "seed": run.seed},
         **{"metric": metric, "value": finite(metric, value, str(place))},
@@ -135,6 +142,11 @@ def _from_receipt(path: Path, run: Run) -> Iterator[dict[str, Any]]:
     if receipt.get("parameters") is not None:
         yield _row(run, "parameters", receipt["parameters"], None, 1, "trainable numbers", path)
     on = device(receipt.get("host") or {})
+    if receipt.get("steps"):
+        batch = run_config(path.parent)["training"]["batch_size"]
+        yield _row(
+            run, "images_seen", receipt["steps"] * batch, None, receipt["steps"], "steps × batch", path
+        )
     if minutes := training_minutes(receipt):
         yield _row(run, "train_minutes", minutes[0], None, receipt["steps"], f"{minutes[1]}, {on}", path)
     if receipt.get("train_images_per_second"):

@@ -1,12 +1,16 @@
 """What holds of the paper at a scale: its claims, each checked against the measurements.
 
-A system's number is the mean over its seeds, never the best of them. The texts hold links as Markdown does,
-`[2.32](#run-digits-glow-seed0)`: each number to its place on the page; `plain` takes them out.
+A system's number is the mean over its seeds, never the best of them, and a claim between systems is decided
+over seeds and test images (`marscf.reporting.significance`); with one seed, the verdict is that. The texts
+hold links as Markdown does, `[2.32](#run-digits-glow-seed0)`: each number to its place on the page; `plain`
+takes them out.
 """
 
 import math
 import re
-from collections.abc import Iterator
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +22,7 @@ from marscf.reporting import sources
 from marscf.reporting.collect import REAL
 from marscf.reporting.interpolation import DENSITIES, gains, read_scores
 from marscf.reporting.metrics import metric_of, pretty, title
+from marscf.reporting.significance import SEEDS, difference, missing
 from marscf.reporting.speed import SWEEP, read_sweep
 from marscf.reporting.tables import anchor
 from marscf.runs import Run
@@ -28,14 +33,29 @@ if TYPE_CHECKING:
 CONFIDENT = 2.0  # standard errors of a difference
 HEADLINE = ("marscf-mixlogcdf", "marscf-affine")  # whose likelihood is said first; never chosen by its value
 
+#: A finding's verdict, and as printed.
+VERDICTS = {
+    "holds": "holds",
+    "fails": "does not hold here",
+    "open": "within noise",
+    "one-seed": "one seed",
+    "two-seeds": "two seeds",
+    "unmeasured": "not measured",
+}
+
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim; that it `holds`, `fails`, is `open` (within noise) or was `unmeasured`; the evidence."""
+    """A claim; its verdict, a key of `VERDICTS`; the evidence."""
 
     claim: str
     verdict: str
     evidence: str
+
+    @property
+    def words(self) -> str:
+        """The verdict as printed."""
+        return VERDICTS[self.verdict]
 
 
 def plain(text: str) -> str:
@@ -43,55 +63,81 @@ def plain(text: str) -> str:
     return re.sub(r"\[([^][]*)\]\(#[^)]*\)", r"\1", text)
 
 
-def _rows(metrics: "pandas.DataFrame", metric: str, dataset: str) -> dict[str, dict[str, Any]]:
-    """A metric's rows on a dataset by system, whatever it was measured with, each the mean over `seeds`.
-
-    Of several seeds `spread` is the standard deviation, and `stderr` the mean's: the seeds' share, and the
-    single numbers' own, which the mean does not lessen as all seeds are measured on the same images.
-    """
+def _rows(metrics: "pandas.DataFrame", metric: str, dataset: str) -> dict[str, list[dict[str, Any]]]:
+    """A metric's rows on a dataset by system, a row a seed, whatever it was measured with."""
     chosen = metrics[metrics["metric"].str.partition("[")[0].eq(metric) & metrics["dataset"].eq(dataset)]
-    found = {}
-    for system, rows in chosen.groupby("system", sort=False):
-        rows = rows[rows["metric"] == rows["metric"].iloc[0]]
-        row = {**rows.iloc[0].to_dict(), "seeds": list(rows["seed"]), "spread": rows["value"].std()}
-        if len(rows) > 1:
-            own = rows["stderr"].fillna(0.0).mean()
-            row |= {"value": rows["value"].mean(), "stderr": math.hypot(rows["value"].sem(), own)}
-        found[system] = row
-    return found
+    return {
+        system: rows[rows["metric"] == rows["metric"].iloc[0]].to_dict("records")
+        for system, rows in chosen.groupby("system", sort=False)
+    }
 
 
-def _number(row: dict[str, Any], unit: str = "", error: str = "stderr") -> str:
-    """A row's value ± `error` as a link to its run, or with a link for each of its seeds."""
-    text = pretty(row["metric"], row["value"], row[error] if row[error] == row[error] else None) + unit
-    seeds = row.get("seeds", [row["seed"]])
-    if len(seeds) == 1:
-        return f"[{text}](#{anchor(row)})"
-    of = ", ".join(f"[{seed}](#{anchor({**row, 'seed': seed})})" for seed in seeds)
-    kind = "standard error" if error == "stderr" else "standard deviation"
-    return f"{text} (mean ± {kind} of seeds {of})"
+def _mean(rows: Sequence[dict[str, Any]]) -> float:
+    return statistics.fmean(row["value"] for row in rows)
 
 
-def _better(
-    claim: str, winner: dict | None, loser: dict | None, names: tuple[str, str] | None = None
+def _number(rows: Sequence[dict[str, Any]], unit: str = "") -> str:
+    """A value ± its own error as a link to its run; of several seeds their mean, with a link for each."""
+    row = rows[0]
+    if len(rows) == 1:
+        error = row["stderr"] if row["stderr"] == row["stderr"] else None
+        return f"[{pretty(row['metric'], row['value'], error)}{unit}](#{anchor(row)})"
+    text = pretty(row["metric"], _mean(rows), statistics.stdev(row["value"] for row in rows)) + unit
+    of = ", ".join(f"[{row['seed']}](#{anchor(row)})" for row in rows)
+    return f"{text} (mean ± standard deviation of seeds {of})"
+
+
+def _compared(
+    claim: str, first: Sequence[dict] | None, second: Sequence[dict] | None, *, counted: bool = False
 ) -> Finding:
-    """Whether `winner` is better than `loser`, by more than their errors leave to chance.
-
-    `names` are what the two are called, their systems where not given.
-    """
-    if winner is None or loser is None:
+    """Whether the first system is better than the second; see `difference`."""
+    if not first or not second:
         return Finding(claim, "unmeasured", "not both were measured")
+    metric = first[0]["metric"]
+    if metric != second[0]["metric"]:
+        return Finding(
+            claim, "unmeasured", f"{title(metric)} of one, {title(second[0]['metric'])} of the other"
+        )
+    numbers = (f"{sources.system_title(rows[0]['system'])} {_number(rows)}" for rows in (first, second))
+    place = sources.dataset_title(first[0]["dataset"])
+    evidence = f"{title(metric)} on {place}: {' against '.join(numbers)}"
+    if metric == "bits_per_dim" and (run := missing([*first, *second])):
+        why = f"`{run}` has no likelihood of each test image, measure it again"
+        return Finding(claim, "unmeasured", f"{evidence}; {why}")
+    found = difference(first, second, counted=counted)
+    amount = pretty(metric, abs(found.gain), found.error)
+    images = f"{found.images:,} test images, image by image" if found.images else "the measurement"
+    how = f"standard error over {images}, and over seeds; 95 % within ± {found.reach:.2g}"
+    if found.seeds == 1:
+        how = f"the error is of {images} alone, another seed may change more"
+    elif found.seeds < SEEDS:
+        how += f"; a claim needs {SEEDS} seeds"
+    gain = f"{'better' if found.gain >= 0 else 'worse'} by {amount} ({how})"
+    return Finding(claim, found.verdict, f"{evidence}; {gain}")
+
+
+def _better(claim: str, winner: dict, loser: dict, names: tuple[str, str]) -> Finding:
+    """Whether one number of a run is better than another of it, by more than their errors leave to chance.
+
+    `names` are what the two are called.
+    """
     name = winner["metric"]
     sign = -1 if metric_of(name).better == "higher" else 1
     gain = sign * (loser["value"] - winner["value"])
     errors = [row["stderr"] for row in (winner, loser) if row["stderr"] == row["stderr"]]
     noise = CONFIDENT * math.hypot(*errors) if errors else 0.0
     verdict = "holds" if gain > noise else "fails" if gain < -noise else "open"
-    names = names or tuple(sources.system_title(row["system"]) for row in (winner, loser))
-    numbers = (f"{called} {_number(row)}" for row, called in zip((winner, loser), names, strict=True))
+    numbers = (f"{called} {_number([row])}" for row, called in zip((winner, loser), names, strict=True))
     place = sources.dataset_title(winner["dataset"])
     return Finding(claim, verdict, f"{title(name)} on {place}: {' against '.join(numbers)}")
 
+
+#: What a comparison's fairness depends on: metric -> its words.
+COSTS = {
+    "parameters": "parameters",
+    "train_minutes": "minutes of training",
+    "images_seen": "images seen in training",
+}
 
 #: (claim, metric, the system that it says is better, than which)
 COMPARISONS = [
@@ -120,8 +166,8 @@ def findings(metrics: "pandas.DataFrame", scale: str) -> list[Finding]:
     for dataset in dict.fromkeys(metrics.loc[metrics["metric"] == "bits_per_dim", "dataset"]):
         for claim, metric, winner, loser in COMPARISONS:
             by_system = _rows(metrics, metric, dataset)
-            finding = _better(claim, by_system.get(winner), by_system.get(loser))
-            if metric == "bits_per_dim" and finding.verdict != "unmeasured":
+            finding = _compared(claim, by_system.get(winner), by_system.get(loser))
+            if finding.verdict != "unmeasured":
                 finding = replace(finding, evidence=finding.evidence + _cost(metrics, dataset, winner, loser))
             found.append(finding)
         bits = _rows(metrics, "bits_per_dim", dataset)
@@ -133,26 +179,24 @@ def findings(metrics: "pandas.DataFrame", scale: str) -> list[Finding]:
 def _cost(metrics: "pandas.DataFrame", dataset: str, *systems: str) -> str:
     """What two systems took: whether a comparison is a fair one."""
     text = ""
-    for metric, words in (("parameters", "parameters"), ("train_minutes", "minutes of training")):
+    for metric, words in COSTS.items():
         rows = _rows(metrics, metric, dataset)
         if all(system in rows for system in systems):
-            values = " against ".join(pretty(metric, rows[system]["value"]) for system in systems)
+            values = " against ".join(pretty(metric, _mean(rows[system])) for system in systems)
             text += f"; {values} {words}"
     return text
 
 
-def _all_beat(bits: dict[str, dict], least: dict) -> Finding:
+def _all_beat(bits: dict[str, list[dict]], least: list[dict]) -> Finding:
+    """Whether the worst of the other systems beats the histogram, which is counted and has no seeds."""
     claim = "Every system beats an independent histogram of each pixel (our own check, not the paper's)."
-    rest = [row for name, row in bits.items() if name not in ("histogram", REAL)]
-    losers = [sources.system_title(row["system"]) for row in rest if row["value"] >= least["value"]]
-    evidence = f"the histogram has {_number(least)} bits/dim"
-    if losers:
-        return Finding(claim, "fails", f"{evidence}; {', '.join(losers)} do not beat it")
-    worst = max(rest, key=lambda row: row["value"], default=None)
-    if worst is None:
+    rest = [rows for name, rows in bits.items() if name not in ("histogram", REAL)]
+    if not rest:
         return Finding(claim, "unmeasured", "nothing else was measured")
-    last = f"the worst of {len(rest)} systems, {sources.system_title(worst['system'])}, {_number(worst)}"
-    return Finding(claim, "holds", f"{evidence}, {last}")
+    losers = [sources.system_title(rows[0]["system"]) for rows in rest if _mean(rows) >= _mean(least)]
+    finding = _compared(claim, max(rest, key=_mean), least, counted=True)
+    which = f"not better: {', '.join(losers)}" if losers else f"the worst of {len(rest)} systems is shown"
+    return replace(finding, evidence=f"{finding.evidence}; {which}")
 
 
 def _of_sweep(scale: str) -> list[Finding]:
@@ -234,25 +278,20 @@ def headlines(metrics: "pandas.DataFrame", scale: str, found: list[Finding]) -> 
     numbers = [_likelihood(_rows(metrics, "bits_per_dim", dataset)) for dataset in datasets]
     first = f"Scale {scale}: {'; '.join(numbers) or 'no likelihood was measured'}."
 
-    def count(verdict: str) -> int:
-        return sum(finding.verdict == verdict for finding in found)
-
-    second = (
-        f"{len(found)} claims checked: hold {count('holds')}, do not hold here {count('fails')}, "
-        f"within noise {count('open')}, not measured {count('unmeasured')}."
-    )
+    verdicts = Counter(finding.words for finding in found)
+    counts = ", ".join(f"{words} {verdicts[words]}" for words in VERDICTS.values())
+    second = f"{len(found)} claims checked: {counts}."
     speed = next((f for f in found if f.claim.startswith("mAR-SCF samples faster")), None)
     third = f"Sampling: {speed.evidence}." if speed else "Sampling: no sweep."
     return [first, second, third]
 
 
-def _likelihood(bits: dict[str, dict[str, Any]]) -> str:
+def _likelihood(bits: dict[str, list[dict[str, Any]]]) -> str:
     """Bits/dim of the paper's own system on a dataset, or of the next that is there: chosen by name."""
     name = next((name for name in HEADLINE if name in bits), next(iter(bits)))
-    row = bits[name]
-    several = len(row["seeds"]) > 1
-    number = _number(row, " bits/dim", "spread" if several else "stderr")
+    rows = bits[name]
     return (
-        f"{sources.system_title(name)} on {sources.dataset_title(row['dataset'])}: {number} on "
-        f"{row['n']:,} test images{'' if several else ' (± standard error over them)'}"
+        f"{sources.system_title(name)} on {sources.dataset_title(rows[0]['dataset'])}: "
+        f"{_number(rows, ' bits/dim')} on {rows[0]['n']:,} test images"
+        f"{' (± standard error over them; one seed)' if len(rows) == 1 else ''}"
     )

@@ -1,8 +1,15 @@
-"""Published numbers, and when a measured one may stand beside them."""
+"""Published numbers, and when a measured one may stand beside them.
+
+A number is compared only where dataset, release, dimensions, images, bound, extractor and weights are the
+same. It is a system's mean over its seeds; `reproduced` allows for another seed, on both sides. The test
+images are the publishers' own, so their standard error allows for nothing.
+"""
 
 import csv
+import math
 import re
-from collections.abc import Mapping
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -10,18 +17,42 @@ from typing import Any
 
 from marscf.reporting.metrics import metric_of, pretty, qualifier
 
+Row = Mapping[str, Any]
+
+#: What a likelihood is: the word of `published.csv`, and as printed.
+BOUNDS = {
+    "exact": "exact",
+    "elbo-uniform": "ELBO, uniform dequantisation",
+    "elbo-learned": "ELBO, learned dequantisation",
+    "importance-weighted": "importance-weighted",
+}
+
+#: Names as printed, of what is not run here.
+TITLES = {
+    **{"realnvp": "RealNVP", "ffjord": "FFJORD", "i-resnet": "i-ResNet", "pixelrnn": "PixelRNN"},
+    "imagenet64": "ImageNet 64×64",
+}
+
+FULL = ("paper", "published")  # the scales whose models are as large, and trained as long, as the published
+SEEDS = 3  # from so many on, a system's own seeds say how far another seed may lie
+
 
 @dataclass(frozen=True)
 class Published:
-    """One number of a paper. `text` is the value as printed there, with its digits."""
+    """One number of a paper. `text` is the value as printed there, with its digits.
+
+    `images` and `dims` are None where no source says them: then nothing is ever compared with the number.
+    """
 
     dataset: str
     release: str  # of the dataset, where there are several
     system: str
     metric: str
     text: str
-    images: int  # it rests on: of the test set, or samples of a FID
-    dims: int  # C·H·W of the images
+    bound: str  # of a likelihood, a key of `BOUNDS`
+    weights: str  # file of the released weights that the number is of; empty: of the paper's own training
+    images: int | None  # it rests on: of the test set, or samples of a FID
+    dims: int | None  # C·H·W of the images
     source: str
     note: str
 
@@ -38,7 +69,11 @@ class Published:
 
 @dataclass(frozen=True)
 class Status:
-    """How a measured number stands to a published one: reproduced, better, short, incomparable."""
+    """How a measured number stands to a published one.
+
+    `kind` is reproduced, short (worse than the tolerance allows), doubtful (better than is to be expected),
+    undecided (another scale, or too few seeds to tell) or incomparable.
+    """
 
     kind: str
     text: str
@@ -51,14 +86,15 @@ def published_numbers() -> tuple[Published, ...]:
         return tuple(
             Published(
                 *(row[key] for key in ("dataset", "release", "system", "metric", "value")),
-                *(int(row[key]) for key in ("images", "dims")),
+                *(row[key] for key in ("bound", "weights")),
+                *(int(row[key]) if row[key] else None for key in ("images", "dims")),
                 *(row[key] for key in ("source", "note")),
             )
             for row in csv.DictReader(stream)
         )
 
 
-def candidates(row: Mapping[str, Any]) -> list[Published]:
+def candidates(row: Row) -> list[Published]:
     """Published numbers of a measured row's system, metric and dataset, variants of the dataset included."""
     return [
         entry
@@ -73,43 +109,109 @@ def _family(dataset: str) -> str:
     return dataset.partition("-")[0]
 
 
-def obstacle(row: Mapping[str, Any], entry: Published) -> str | None:
+def bound(row: Row) -> str:
+    """What a measured row's likelihood is, by its protocol: a key of `BOUNDS`, or nothing."""
+    kinds = {
+        "importance-weighted": "importance-weighted",
+        "variational dequantisation": "elbo-learned",
+        "uniform dequantisation": "elbo-uniform",
+        "exact": "exact",
+    }
+    return next((kind for words, kind in kinds.items() if words in row["protocol"]), "")
+
+
+def imported(row: Row) -> str:
+    """The file that a measured row's weights were imported from; nothing where they were trained here."""
+    match = re.search(r"\bweights imported from ([^,]+)", row["protocol"])
+    return match[1] if match else ""
+
+
+def obstacle(row: Row, entry: Published) -> str | None:
     """Why a measured row cannot be compared with a published number, or None where it can."""
+    if entry.images is None or entry.dims is None:
+        return "its source does not say how it was measured"
     extractor = qualifier(row["metric"])
     if extractor not in ("", "inception"):
         return f"measured with the extractor {extractor}, published with Inception"
     if row["dataset"] != entry.dataset:
-        return f"measured on {row['dataset']}, published on {entry.note or entry.dataset}"
+        return f"measured on {row['dataset']}, published on {entry.dataset}"
     release = re.search(r"\brelease (\S+)$", row["protocol"])
     if entry.release and (release is None or release[1] != entry.release):
         return f"measured on release {release[1] if release else 'unknown'}, published on {entry.release}"
+    if (origin := imported(row)) != entry.weights:
+        ours = f"weights imported from {origin}" if origin else "trained here"
+        return f"{ours}, published for {entry.weights or 'a training of its own'}"
     measured = re.search(r"\bdims (\d+)", row["protocol"])
     if measured and int(measured[1]) != entry.dims:
-        return f"{measured[1]} dimensions, published on {entry.dims} ({entry.note})"
+        return f"{measured[1]} dimensions, published on {entry.dims}"
     if int(row["n"]) != entry.images:
         return f"over {int(row['n']):,} images, published over {entry.images:,}"
+    if entry.bound and bound(row) != entry.bound:
+        return f"measured: {BOUNDS.get(bound(row), 'unknown bound')}, published: {BOUNDS[entry.bound]}"
     return None
 
 
-def comparable(row: Mapping[str, Any]) -> Published | None:
+def comparable(row: Row) -> Published | None:
     """The published number that a measured row can be compared with."""
     return next((entry for entry in candidates(row) if obstacle(row, entry) is None), None)
 
 
-def status(row: Mapping[str, Any], entry: Published) -> Status:
-    """Compare a measured row with a published number, within two standard errors and the print's rounding.
+def over_seeds(rows: Iterable[Row]) -> list[list[Row]]:
+    """Measured rows in lists of one number each: a system's seeds."""
+    found: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        key = (row["scale"], row["dataset"], row["system"], row["metric"], imported(row))
+        found.setdefault(key, []).append(row)
+    return list(found.values())
 
-    At scales other than `paper` the words say that the model is smaller and trained for less.
+
+def status(rows: Sequence[Row], entry: Published) -> Status:
+    """Compare a number, one row a seed of a system, with a published one.
+
+    Only at the published size and length of training, or with imported weights, can it be `reproduced`. A
+    number that is better than published is never praised: it is to be checked.
     """
-    if reason := obstacle(row, entry):
+    row = rows[0]
+    if reason := next((why for each in rows if (why := obstacle(each, entry))), None):
         return Status("incomparable", f"not comparable: {reason}")
-    error = row["stderr"] if row["stderr"] == row["stderr"] and row["stderr"] else 0.0
-    sign = -1 if metric_of(row["metric"]).better == "higher" else 1
-    short = sign * (row["value"] - entry.value)
-    amount = pretty(row["metric"], abs(short))
-    scale = "" if row["scale"] == "paper" else f" (scale {row['scale']}: smaller model, less training)"
-    if short > 2 * error + entry.rounding:
-        return Status("short", f"short by {amount}{scale}")
-    if short < -2 * error - entry.rounding:
-        return Status("better", f"better by {amount}{scale}")
-    return Status("reproduced", f"reproduced{scale}")
+    change = statistics.fmean(each["value"] for each in rows) - entry.value
+    amount = f"{pretty(row['metric'], abs(change))} {'above' if change > 0 else 'below'}"
+    better = change if metric_of(row["metric"]).better == "higher" else -change
+    check = "check before you believe it"
+    if not imported(row) and row["scale"] not in FULL:
+        setting = f"scale {row['scale']}: smaller model, less training"
+        if better > entry.rounding:
+            return Status("doubtful", f"{amount}, but not the same setting ({setting}); {check}")
+        return Status("undecided", f"{amount}; {setting}")
+    seeds = "imported weights" if imported(row) else _seeds(len(rows))
+    allowed = tolerance(rows)
+    if allowed is None:
+        return Status("undecided", f"{amount}, {seeds}: how far another seed lies is not known")
+    allowed += entry.rounding
+    detail = f"{seeds}, tolerance {pretty(row['metric'], allowed)}"
+    if abs(change) <= allowed:
+        return Status("reproduced", f"reproduced ({amount}; {detail})")
+    if better > 0:
+        return Status("doubtful", f"not reproduced: {amount}, better than published; {check} ({detail})")
+    return Status("short", f"not reproduced: {amount} ({detail})")
+
+
+def _seeds(count: int) -> str:
+    return "one seed" if count == 1 else f"{count} seeds"
+
+
+def tolerance(rows: Sequence[Row]) -> float | None:
+    """How far a published number may lie from the mean of `rows`, a row a seed; None where nothing says.
+
+    It is one more seed. From `SEEDS` on, twice their standard deviation times √(1 + 1/n), the error of a
+    prediction from their mean; with fewer, the metric's `another_seed`. Imported weights have no other seed:
+    where the metric gives nothing, twice the error of the samples that it was measured on.
+    """
+    values = [row["value"] for row in rows]
+    if len(values) >= SEEDS:
+        return 2 * statistics.stdev(values) * math.sqrt(1 + 1 / len(values))
+    known = metric_of(rows[0]["metric"]).another_seed
+    error = rows[0]["stderr"]
+    if known is None and imported(rows[0]) and error is not None and math.isfinite(error):
+        return 2 * error
+    return known

@@ -3,11 +3,13 @@
 import csv
 import html
 import io
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from marscf.config import load_config
 from marscf.files import replacing
 from marscf.reporting import published, sources
 from marscf.reporting.collect import REAL
@@ -38,7 +40,7 @@ class Cell:
     value: Any = None
     run: str | None = None
     note: str = ""
-    kind: str = ""  # number, or a status: reproduced, better, short, incomparable
+    kind: str = ""  # number, or the kind of a `published.Status`
 
 
 @dataclass
@@ -100,21 +102,27 @@ def anchor(row: Any) -> str:
     return f"run-{row['dataset']}-{row['system']}-seed{row['seed']}"
 
 
-def _number(row: Any) -> Cell:
-    """A measured value; the standard error may be NaN where it has none."""
-    error = row["stderr"] if row["stderr"] == row["stderr"] else None
+def number(rows: Sequence[Any]) -> Cell:
+    """A measured value ± its standard error; of several seeds, a row each, the mean ± standard deviation."""
+    row, values = rows[0], [row["value"] for row in rows]
+    metric, mean = row["metric"], statistics.fmean(values)
     note = f"{row['protocol']}; n = {row['n']:,}"
-    return Cell(pretty(row["metric"], row["value"], error), row["value"], anchor(row), note, "number")
+    if len(rows) > 1:
+        note = f"mean ± standard deviation of {len(rows)} seeds; {note}"
+        return Cell(pretty(metric, mean, statistics.stdev(values)), mean, anchor(row), note, "number")
+    error = row["stderr"] if row["stderr"] == row["stderr"] else None  # NaN where it has none
+    return Cell(pretty(metric, mean, error), mean, anchor(row), note, "number")
 
 
-def _status(row: Any) -> list[Cell]:
-    """The cells published, source, status of a measured row."""
+def _status(rows: Sequence[Any]) -> list[Cell]:
+    """The cells published, source, status of a number, a row for each of its seeds."""
+    row = rows[0]
     entries = published.candidates(row)
     if not entries:
         words = SANITY.get(row["system"], "nothing published")
         return [Cell("–", ""), Cell("–", ""), Cell(words, kind="incomparable")]
     best = published.comparable(row) or entries[0]
-    state = published.status(row, best)
+    state = published.status(rows, best)
     if state.kind == "incomparable":  # then its number does not stand in the column
         return [Cell("–", ""), Cell(best.source), Cell(f"{state.text} ({best.text} there)", kind=state.kind)]
     return [
@@ -131,54 +139,44 @@ def _names(row: Any) -> list[Cell]:
     ]
 
 
-def _by_run(metrics: "pandas.DataFrame") -> Iterable[dict[str, Any]]:
-    """Yield each run's rows by metric, in the order of `metrics.csv`."""
-    for _, rows in metrics.groupby(["dataset", "system", "seed"], sort=False):
-        yield {row["metric"]: row for row in rows.to_dict("records")}
-
-
 def _run_table(
     metrics: "pandas.DataFrame", caption: str, main: str, others: Sequence[str], status_of: str
 ) -> Table:
-    """One row a run that has the metric `main`, with the others where it has them."""
+    """One row a run that has the metric `main`, with the others where it has them.
+
+    Below the seeds of a system is the row of their mean, which is what is compared with published numbers.
+    """
     seeds = metrics["seed"].nunique() > 1
     present = set(metrics["metric"])
     shown = [name for name in (main, *others) if name in present]
     columns = ["dataset", "system", *(["seed"] if seeds else []), *map(title, shown)]
     table = Table(caption, [*columns, "published", "source", "status"])
-    for by_metric in _by_run(metrics):
-        if main not in by_metric:
-            continue
-        row = by_metric[main]
-        cells = _names(row) + ([Cell(str(row["seed"]), row["seed"])] if seeds else [])
-        cells += [_number(by_metric[name]) if name in by_metric else Cell("–", "") for name in shown]
-        table.rows.append(cells + _status(by_metric[status_of]))
-    table.rows += _spreads(metrics, main, shown) if seeds else []
+
+    def add(rows: "pandas.DataFrame", seed: Cell, last: list[Cell] | None = None) -> None:
+        by_metric = {name: found.to_dict("records") for name, found in rows.groupby("metric")}
+        cells = _names(by_metric[main][0]) + ([seed] if seeds else [])
+        cells += [number(by_metric[name]) if name in by_metric else Cell("–", "") for name in shown]
+        table.rows.append(cells + (last or _status(by_metric[status_of])))
+
+    for _, rows in metrics.groupby(["dataset", "system"], sort=False):
+        by_seed = [own for _, own in rows.groupby("seed") if main in set(own["metric"])]
+        several = len(by_seed) > 1
+        blank = [Cell("–", ""), Cell("–", ""), Cell("see the mean over the seeds", kind="incomparable")]
+        for own in by_seed:
+            seed = int(own["seed"].iloc[0])
+            add(own, Cell(str(seed), seed), blank if several else None)
+        if several:
+            add(rows, Cell(f"mean of {len(by_seed)} seeds", "mean"))
     return table
-
-
-def _spreads(metrics: "pandas.DataFrame", main: str, shown: Sequence[str]) -> Iterable[list[Cell]]:
-    """Yield a row for each system with several seeds: mean and standard deviation over them."""
-    for _, rows in metrics[metrics["metric"].isin(shown)].groupby(["dataset", "system"], sort=False):
-        count = rows["seed"].nunique()
-        if count < 2 or main not in set(rows["metric"]):
-            continue
-        values = {metric: found["value"] for metric, found in rows.groupby("metric")}
-        cells = [
-            Cell(pretty(name, values[name].mean(), values[name].std()), values[name].mean(), kind="number")
-            if name in values
-            else Cell("–", "")
-            for name in shown
-        ]
-        status = Cell("mean ± standard deviation over the seeds", kind="incomparable")
-        names = _names(rows.iloc[0])
-        yield [*names, Cell(f"{count} seeds", "mean"), *cells, Cell("–", ""), Cell("–", ""), status]
 
 
 def likelihood(metrics: "pandas.DataFrame") -> Table:
     """Bits/dim of every run, with the published numbers."""
-    others = ["bits_per_dim_iw", "nats_per_image", "parameters", "train_minutes"]
-    caption = "Bits per dimension of the test images (lower is better), ± standard error over the images"
+    others = ["bits_per_dim_iw", "nats_per_image", "parameters", "train_minutes", "images_seen"]
+    caption = (
+        "Bits per dimension of the test images (lower is better), ± standard error over the images"
+        "; a mean over seeds ± their standard deviation"
+    )
     return _run_table(metrics, caption, "bits_per_dim", others, "bits_per_dim")
 
 
@@ -198,18 +196,32 @@ def fidelity(metrics: "pandas.DataFrame") -> Table:
 def published_numbers(metrics: "pandas.DataFrame", scale: str) -> Table:
     """Every published number that the project knows of, and how what was measured stands to it."""
     caption = "Published numbers, and what was measured at this scale"
-    table = Table(caption, ["dataset", "system", "metric", "published", "source", "measured", "status"])
-    rows = metrics.to_dict("records")
+    columns = ["dataset", "system", "metric", "published", "bound", "source", "note", "measured", "status"]
+    table = Table(caption, columns)
+    measured = published.over_seeds(metrics.to_dict("records"))
     for entry in published.published_numbers():
-        names = {"dataset": entry.dataset, "system": entry.system}
-        cells = [*_names(names), Cell(title(entry.metric)), Cell(entry.text, entry.value, kind="number")]
-        cells.append(Cell(entry.source, note=entry.note))
-        found = [row for row in rows if entry in published.candidates(row)]
-        found.sort(key=lambda row: published.obstacle(row, entry) is not None)
+        names = _names({"dataset": entry.dataset, "system": entry.system})
+        names = [replace(cell, text=published.TITLES.get(cell.value, cell.text)) for cell in names]
+        cells = [*names, Cell(title(entry.metric)), Cell(entry.text, entry.value, kind="number")]
+        cells += [Cell(published.BOUNDS.get(entry.bound, "–")), Cell(entry.source), Cell(entry.note)]
+        found = [rows for rows in measured if entry in published.candidates(rows[0])]
+        found.sort(key=lambda rows: published.obstacle(rows[0], entry) is not None)
         if found:
             state = published.status(found[0], entry)
-            cells += [_number(found[0]), Cell(state.text, kind=state.kind)]
+            cells += [number(found[0]), Cell(state.text, kind=state.kind)]
         else:
-            cells += [Cell("–", ""), Cell(f"not measured at scale {scale}", kind="incomparable")]
+            cells += [Cell("–", ""), Cell(_not_measured(entry, scale), kind="incomparable")]
         table.rows.append(cells)
     return table
+
+
+def _not_measured(entry: published.Published, scale: str) -> str:
+    """Why there is nothing beside a published number."""
+    known = load_config()
+    for kind, name, names in (
+        ("system", entry.system, known.systems),
+        ("dataset", entry.dataset, known.datasets),
+    ):
+        if name not in names:
+            return f"not a {kind} of this benchmark"
+    return f"not measured at scale {scale}"

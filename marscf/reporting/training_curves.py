@@ -122,12 +122,16 @@ def _range(logs: Iterable["pandas.DataFrame"]) -> tuple[float, float]:
 
 
 def equal_time(runs: Sequence[str]) -> Table:
-    """Validation bits/dim of each system after equal times, up to that of the dataset's shortest run."""
+    """Validation bits/dim of each system after equal times, up to that of the dataset's shortest run.
+
+    Beside them what each took: its parameters, and the images that it had seen by then.
+    """
     caption = (
         "Lowest validation bits/dim until equal times of training, mean over a system's seeds; T is the time "
         "that the dataset's shortest run took"
     )
-    table = Table(caption, ["dataset", "system", "T (minutes)", *QUARTERS.values(), "its end", "minutes"])
+    columns = ["dataset", "system", "parameters", "T (minutes)", *QUARTERS.values(), "images seen at T"]
+    table = Table(caption, [*columns, "its end", "minutes", "images seen"])
     logs = {run: log for run, log in _logs(runs).items() if log["minutes"].notna().any()}
     shortest: dict[str, float] = {}
     systems: dict[tuple[str, str], list[str]] = {}
@@ -138,11 +142,21 @@ def equal_time(runs: Sequence[str]) -> Table:
     for (dataset, system), own in systems.items():
         times = [share * shortest[dataset] for share in QUARTERS]
         cells = [Cell(sources.dataset_title(dataset), dataset), Cell(sources.system_title(system), system)]
+        cells.append(_mean("parameters", [read_json(Path(run) / RECEIPT)["parameters"] for run in own], own))
         cells.append(_mean("train_minutes", [shortest[dataset]], own[:1]))
         cells += [_mean("bits_per_dim", [_lowest(logs[run], time) for run in own], own) for time in times]
+        cells.append(_mean("images_seen", [_seen(logs[run], shortest[dataset]) for run in own], own))
         cells.append(_mean("bits_per_dim", [_lowest(logs[run], math.inf) for run in own], own))
-        table.rows.append([*cells, _mean("train_minutes", [logs[run]["minutes"].max() for run in own], own)])
+        cells.append(_mean("train_minutes", [logs[run]["minutes"].max() for run in own], own))
+        cells.append(_mean("images_seen", [_seen(logs[run], math.inf) for run in own], own))
+        table.rows.append(cells)
     return table
+
+
+def _seen(log: "pandas.DataFrame", minutes: float) -> float:
+    """Images that a training had seen by then: as many as its share of the minutes."""
+    share = min(1.0, minutes / log["minutes"].max())
+    return share * log["images"].max()
 
 
 def _lowest(log: "pandas.DataFrame", minutes: float) -> float:

@@ -140,6 +140,12 @@ def test_an_imported_checkpoint_is_a_run(small, tmp_path, capsys):
     assert "holds a run already" in capsys.readouterr().err
 
 
+def test_receipt_names_the_checkpoint_by_the_name_it_had(small, tmp_path):
+    torch.save(small, tmp_path / "model.pt")
+    import_checkpoint(tmp_path / "model.pt", tmp_path / "run", NAME)
+    assert read_json(tmp_path / "run" / "receipt.json")["imported_from"] == NAME
+
+
 def broken(state, change):
     state = dict(state)
     change(state)

@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from marscf.cli import main
+from marscf.data.arrays import read_manifest
 from marscf.errors import EvaluationError
 from marscf.evaluation import likelihood
 from marscf.evaluation.likelihood import estimation_error, evaluate_likelihood, likelihood_measurements
+from marscf.evaluation.measurements import read_per_image
 from marscf.models.base import DensityModel
 from marscf.models.residual_flow import ResidualFlow
 
@@ -157,6 +159,7 @@ def test_command_writes_the_file_and_the_same_file_again(workplace, capsys):
     arguments = ["evaluate", "likelihood", str(workplace), "--device", "cpu", "--draws", "2"]
     assert main([*arguments, "--importance-samples", "4"]) == 0
     first = (workplace / "likelihood.json").read_bytes()
+    images = (workplace / "likelihood.npz").read_bytes()
     written = json.loads(first)
     assert written["run"] == {"scale": "trial", "dataset": "digits", "system": "gaussian", "seed": 0}
     found = {entry["metric"]: entry for entry in written["measurements"]}
@@ -167,12 +170,27 @@ def test_command_writes_the_file_and_the_same_file_again(workplace, capsys):
     assert bits["stderr"] == pytest.approx(nats["stderr"] / (64 * math.log(2)), rel=1e-12)
     assert found["bits_per_dim_iw"]["value"] < bits["value"]
     assert found["parameters"]["value"] == 128
+    scores = read_per_image(workplace)
+    assert (scores.nats.dtype, scores.nats.shape, scores.dims) == (np.float64, (360,), 64)
+    assert scores.data == read_manifest("digits")["digest"]
+    assert -scores.nats.mean() == nats["value"]
+    assert scores.bits_per_dim.mean() == pytest.approx(bits["value"], rel=1e-12)
     assert bits["protocol"].startswith(
         "lower bound, uniform dequantisation, 2 draws, 360 test images, dims 64, no image dropped"
     )
     assert main([*arguments, "--importance-samples", "4"]) == 0
     assert (workplace / "likelihood.json").read_bytes() == first
+    assert (workplace / "likelihood.npz").read_bytes() == images
     assert "bits_per_dim" in capsys.readouterr().out
+
+
+def test_image_by_image_in_the_order_of_the_test_split(workplace, model, digits):
+    command = ["evaluate", "likelihood", str(workplace), "--device", "cpu", "--draws", "1", "--images", "7"]
+    assert main([*command, "--importance-samples", "0"]) == 0
+    images = digits[0][1437:]  # as prepared
+    expected = evaluate_likelihood(model, images[:7], draws=1).bound
+    np.testing.assert_allclose(read_per_image(workplace).nats, expected, rtol=1e-5)
+    assert read_per_image(workplace.parent) is None
 
 
 def test_a_part_of_the_test_images_is_said(workplace):

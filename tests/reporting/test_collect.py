@@ -75,3 +75,18 @@ def test_contradicting_files_are_refused(workdir):
     path.write_text(path.read_text().replace("12345", "12346"))
     with pytest.raises(MarscfError, match=r"parameters is 12345\.0 and also 12346\.0"):
         collect("quick", workdir)
+
+
+def test_images_seen_are_those_of_all_steps(workdir):
+    frame = read_metrics(collect("quick", workdir))
+    seen = frame[frame["metric"] == "images_seen"].set_index("system")["value"].to_dict()
+    assert seen == {"glow": 600 * 64, "marscf-affine": 600 * 64}  # the histogram is not trained by steps
+
+
+def test_imported_weights_are_named_in_the_protocol(workdir):
+    path = Path(workdir[0]) / "receipt.json"
+    content = {**json.loads(path.read_text()), "imported_from": "marscf_cifar10_affine_32_512.pt"}
+    path.write_text(json.dumps(content))
+    frame = read_metrics(collect("quick", workdir))
+    named = frame[frame["protocol"].str.contains("weights imported from marscf_cifar10_affine_32_512.pt")]
+    assert set(named["system"]) == {"glow"} and "bits_per_dim" in set(named["metric"])

@@ -112,6 +112,9 @@ def test_equal_times_are_those_of_the_shortest_run(workdir):
     assert glow["T"].value == pytest.approx(1.90 + 35 / 300)  # half of its 600 steps
     assert glow["½ T"].value == pytest.approx(1.90 + 35 / 100)  # of step 150 the last validation before
     assert glow["¼ T"].text == "–"
+    assert (glow["images seen at T"].value, glow["images seen"].value) == (64 * 300, 64 * 600)
+    assert ours["images seen at T"].value == ours["images seen"].value == 64 * 600
+    assert glow["parameters"].value == 12345
     assert ours["T"].value == ours["its end"].value == pytest.approx(1.80 + 35 / 600)
 
 

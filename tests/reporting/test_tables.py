@@ -13,8 +13,11 @@ def test_several_seeds_have_a_row_of_their_spread(workdir):
     more.loc[more["metric"] == "bits_per_dim", "value"] += 0.2
     table = tables.likelihood(pandas.concat([metrics, more]))
     assert all(len(row) == len(table.columns) for row in table.rows)
-    last = dict(zip(table.columns, table.rows[-1], strict=True))
-    assert (last["system"].value, last["seed"].text) == ("glow", "2 seeds")
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    assert [row["seed"].text for row in rows] == ["0", "1", "mean of 2 seeds", "0", "0"]
+    assert rows[0]["status"].text == "see the mean over the seeds"
+    last = rows[2]
+    assert last["system"].value == "glow"
     assert last["bits/dim"].value == pytest.approx(1.90 + 0.1)
     assert last["bits/dim"].text == "2.00 ± 0.14"  # sd of 1.9 and 2.1
 
@@ -30,3 +33,34 @@ def test_fidelity_has_precision_and_recall_with_their_extractor_and_the_sanity_r
     assert rows["real"]["recall (digits-net)"].text == "–"  # not measured: no number stands in its place
     assert rows["real"]["status"].text == tables.SANITY["real"]
     assert rows["histogram"]["status"].text == tables.SANITY["histogram"]
+
+
+def published(metrics, scale="quick"):
+    table = tables.published_numbers(metrics, scale)
+    assert all(len(row) == len(table.columns) for row in table.rows)
+    return [{name: cell for name, cell in zip(table.columns, row, strict=True)} for row in table.rows]
+
+
+def test_published_numbers_say_their_bound_and_what_is_no_system_here(workdir):
+    rows = published(read_metrics(collect("quick", workdir)))
+    status = {(row["dataset"].value, row["system"].value): row["status"].text for row in rows}
+    assert status["cifar10", "realnvp"] == status["mnist", "i-resnet"] == "not a system of this benchmark"
+    assert status["imagenet64", "glow"] == "not a dataset of this benchmark"
+    assert status["cifar10", "glow"] == "not measured at scale quick"
+    assert {"RealNVP", "i-ResNet", "FFJORD", "PixelRNN"} <= {row["system"].text for row in rows}
+    learned = next(row for row in rows if row["published"].text == "3.08")
+    assert learned["bound"].text == "ELBO, learned dequantisation" and "4,096 draws" in learned["note"].text
+    assert next(row for row in rows if row["published"].text == "3.29")["bound"].text.startswith("ELBO, unif")
+
+
+def test_seeds_are_compared_with_a_published_number_by_their_mean(workdir):
+    metrics = read_metrics(collect("quick", workdir))
+    row = metrics[metrics["system"].eq("glow") & metrics["metric"].eq("bits_per_dim")]
+    protocol = row["protocol"].item().replace("dims 64", "dims 3072")
+    row = row.assign(scale="paper", dataset="cifar10", n=10_000, protocol=protocol)
+    seeds = pandas.concat([row.assign(seed=k, value=value) for k, value in enumerate((3.35, 3.36, 3.40))])
+    (found,) = (row for row in published(seeds, "paper") if row["measured"].text != "–")
+    assert (found["published"].text, found["measured"].value) == ("3.35", pytest.approx(3.37))
+    assert found["status"].text == "reproduced (0.020 above; 3 seeds, tolerance 0.066)"
+    table = tables.likelihood(seeds)
+    assert [row[-1].kind for row in table.rows] == [*3 * ["incomparable"], "reproduced"]

@@ -21,7 +21,7 @@ def test_systems_and_datasets_narrow_what_is_run(checkout):
         if name.startswith("data/runs") and "receipt" in name
     }
     assert runs == {
-        "data/runs/laptop/mnist/marscf-affine/seed0",
+        *(f"data/runs/laptop/mnist/marscf-affine/seed{seed}" for seed in (0, 1, 2)),
         "data/runs/laptop/mnist/histogram/seed0",
     }
     assert not [name for name in planned if "cifar10" in name.replace("fig09_cifar10", "")]

@@ -224,4 +224,9 @@ def measurements():
     return files
 
 
+def likelihoods():
+    """The likelihood of each test image, a file a run: what systems are compared by."""
+    return [f"{run}/likelihood.npz" for run in RUNS]
+
+
 NOTEBOOKS = os.path.relpath(os.path.join(workflow.basedir, "workflow", "notebooks"))

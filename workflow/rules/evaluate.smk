@@ -5,6 +5,7 @@ rule likelihood:
         code=code("evaluation/*.py", *MODEL_CODE),
     output:
         f"{RUN}/likelihood.json",
+        f"{RUN}/likelihood.npz",
     log:
         f"{LOGS}/likelihood.log",
     threads: SCALE.resources.threads

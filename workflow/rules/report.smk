@@ -62,6 +62,7 @@ rule index:
         product_files("tables", "csv", "html"),
         f"reports/{SCALE.name}/metrics.csv",
         timings(),
+        likelihoods(),
         code=code("reporting/**/*"),
     output:
         page=report(

@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import pytest
+
+from marscf.reporting.collect import collect, read_metrics
+from marscf.reporting.findings import VERDICTS, findings, headlines, plain
+
+PRIOR, LEAST = "A mAR prior", "Every system"
+
+
+@pytest.fixture
+def measured(workdir, another_run):
+    """Make runs, (system, bits/dim, seed) each, and collect them with what the working directory has."""
+
+    def measure(*runs):
+        more = {another_run(*run) for run in runs}
+        return collected(sorted({*workdir, *more}))
+
+    return measure
+
+
+def collected(runs):
+    return read_metrics(collect("quick", runs))
+
+
+def finding(metrics, start):
+    return next(found for found in findings(metrics, "quick") if found.claim.startswith(start))
+
+
+def test_one_seed_decides_nothing_and_its_difference_is_shown(workdir):
+    found = finding(collected(workdir), PRIOR)
+    assert found.verdict == "one-seed" and found.words == "one seed"
+    text = plain(found.evidence)
+    assert "mAR-SCF (affine) 1.800 ± 0.010 against Glow 1.900 ± 0.010; better by 0.1000 ± 0.0014" in text
+    assert "the error is of 360 test images, image by image alone, another seed may change more" in text
+
+
+@pytest.mark.parametrize(
+    ("glow", "verdict"),
+    [((1.90, 1.91, 1.89), "holds"), ((1.50, 1.51, 1.49), "fails"), ((1.81, 1.7, 1.9), "open")],
+)
+def test_three_seeds_of_both_decide(measured, glow, verdict):
+    ours = [("marscf-affine", bits, seed) for seed, bits in ((1, 1.81), (2, 1.79))]
+    metrics = measured(*ours, *(("glow", bits, seed) for seed, bits in enumerate(glow)))
+    found = finding(metrics, PRIOR)
+    assert found.verdict == verdict
+    assert "over 360 test images, image by image, and over seeds; 95 % within ± " in found.evidence
+    first = headlines(metrics, "quick", [found])
+    assert (
+        f"1 claims checked: {', '.join(f'{w} {int(k == verdict)}' for k, w in VERDICTS.items())}" in first[1]
+    )
+
+
+def test_claim_takes_the_mean_over_seeds_and_not_the_best(measured):
+    affine = [("marscf-affine", bits, seed) for seed, bits in ((1, 2.0), (2, 2.2))]
+    glow = [("glow", bits, seed) for seed, bits in ((1, 1.91), (2, 1.89))]
+    metrics = measured(*affine, *glow)
+    first = headlines(metrics, "quick", findings(metrics, "quick"))[0]
+    assert "mAR-SCF (affine) on Digits 8×8: 2.00 ± 0.20 bits/dim (mean ± standard deviation" in plain(first)
+    assert all(f"[{seed}](#run-digits-marscf-affine-seed{seed})" in first for seed in (0, 1, 2))
+    found = finding(metrics, PRIOR)
+    # its best seed, 1.80, is far better than Glow's 1.90; the mean of its seeds is not
+    assert found.verdict == "open"
+    assert "2.00 ± 0.20 (mean ± standard deviation of seeds 0, 1, 2) against Glow" in plain(found.evidence)
+
+
+def test_two_seeds_are_said_to_be_too_few(measured):
+    found = finding(measured(("marscf-affine", 1.81, 1), ("glow", 1.92, 1)), PRIOR)
+    assert found.verdict == "two-seeds" and "a claim needs 3 seeds" in found.evidence
+
+
+def test_what_both_systems_took_is_beside_the_comparison(workdir):
+    text = finding(collected(workdir), PRIOR).evidence
+    assert "12,345 against 12,345 parameters; 1.0 against 1.0 minutes of training" in text
+    assert "38,400 against 38,400 images seen in training" in text  # 600 steps of 64
+
+
+def test_systems_are_held_against_the_histogram_which_has_no_seeds(measured):
+    assert finding(measured(), LEAST).verdict == "one-seed"
+    more = [(system, 1.9, seed) for system in ("glow", "marscf-affine") for seed in (1, 2)]
+    assert finding(measured(*more), LEAST).verdict == "holds"
+    worse = finding(measured(*(("glow", 2.5 + 0.01 * seed, seed) for seed in (0, 1, 2))), LEAST)
+    assert worse.verdict == "fails" and "not better: Glow" in worse.evidence
+
+
+def test_without_the_test_images_one_by_one_nothing_is_decided(workdir):
+    metrics = collected(workdir)
+    Path("data/runs/quick/digits/glow/seed0/likelihood.npz").unlink()
+    found = finding(metrics, PRIOR)
+    assert found.verdict == "unmeasured"
+    assert "`data/runs/quick/digits/glow/seed0` has no likelihood of each test image" in found.evidence
+
+
+def test_what_was_not_measured_is_said(workdir):
+    found = finding(collected(workdir[1:]), PRIOR)
+    assert (found.verdict, found.evidence) == ("unmeasured", "not both were measured")
