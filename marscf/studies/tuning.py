@@ -31,7 +31,7 @@ COLUMNS = [
         "batch_size",
         "images",
     ),
-    *("learning_rate", "seed"),
+    *("learning_rate", "seed", "host"),
 ]
 PACE_STEPS = 20  # that tell how long a step takes
 VALIDATIONS = 4  # in a trial
@@ -145,6 +145,7 @@ def try_one(folder: Path, config: dict[str, Any], minutes: float, device: str) -
         "batch_size": config["training"]["batch_size"],
         "images": steps * config["training"]["batch_size"],
         "learning_rate": config["training"]["learning_rate"],
+        "host": receipt["host"]["gpu"] or receipt["host"]["cpu"],
     }
 
 
