@@ -15,7 +15,6 @@ from marscf.nets.cached import Cached, Caching
 
 TOLERANCE = 1e-6  # relative change of the norm at which evaluation's power iteration ends
 MAX_ITERATIONS = 2000
-KERNELS = (3, 1, 3)  # of a block's three convolutions
 
 
 class LipschitzConv2d(Caching):
@@ -100,12 +99,15 @@ def lip_swish_slope(x: Tensor, beta: Tensor) -> Tensor:
 class LipschitzNet(nn.Module):
     """LipSwish, 3×3 convolution, LipSwish, 1×1, LipSwish, 3×3, with Lipschitz constant below `coefficient³`.
 
+    With kernels of 1 on flattened images `(B,CHW,1,1)` the three are fully connected layers.
+
     Args:
         channels: of input and output.
         hidden_channels: between the convolutions.
         size: (H, W) of the images.
         coefficient: bound on each convolution's operator norm, below 1.
         activate_first: False leaves out the first LipSwish, as at the very start of a flow.
+        kernels: of the convolutions.
     """
 
     def __init__(
@@ -115,16 +117,18 @@ class LipschitzNet(nn.Module):
         size: tuple[int, int],
         coefficient: float,
         activate_first: bool = True,
+        kernels: tuple[int, ...] = (3, 1, 3),
     ):
         super().__init__()
-        widths = (channels, *[hidden_channels] * (len(KERNELS) - 1), channels)
+        widths = (channels, *[hidden_channels] * (len(kernels) - 1), channels)
         self.convs = nn.ModuleList(
             LipschitzConv2d(width, out, kernel, size, coefficient)
-            for width, out, kernel in zip(widths[:-1], widths[1:], KERNELS, strict=True)
+            for width, out, kernel in zip(widths[:-1], widths[1:], kernels, strict=True)
         )
         self.activate_first = activate_first
-        self.raw_betas = nn.Parameter(torch.full((len(KERNELS) - (not activate_first),), 0.5))
-        self.bound = coefficient ** len(KERNELS)
+        self.kernels = kernels
+        self.raw_betas = nn.Parameter(torch.full((len(kernels) - (not activate_first),), 0.5))
+        self.bound = coefficient ** len(kernels)
 
     def tensors(self) -> list[Tensor]:
         """What `apply_with` needs beside the input, differentiable in the parameters."""
@@ -133,7 +137,7 @@ class LipschitzNet(nn.Module):
     def _steps(self, tensors: list[Tensor]) -> Iterator[tuple[Tensor | None, Tensor, Tensor, int]]:
         """For each convolution, β of the LipSwish before it (or None), weight, bias and padding."""
         betas = iter(tensors[0])
-        for index, kernel in enumerate(KERNELS):
+        for index, kernel in enumerate(self.kernels):
             beta = next(betas) if index or self.activate_first else None
             yield beta, tensors[1 + 2 * index], tensors[2 + 2 * index], kernel // 2
 
@@ -162,7 +166,7 @@ class LipschitzNet(nn.Module):
         """Return `g(x)` and the map `w -> Jᵀ w`, with J the Jacobian of g at `x`.
 
         By hand, not by autograd: the slopes are computed once for all the products to come, and a product is
-        three convolutions and as many multiplications.
+        few convolutions and as many multiplications.
         """
         linear: list[tuple[Tensor, Tensor | None, int]] = []
         for beta, weight, bias, padding in self._steps(tensors):
