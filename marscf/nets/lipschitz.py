@@ -84,6 +84,13 @@ class LipschitzConv2d(Caching):
         super()._load_from_state_dict(state, prefix, *args)
 
 
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, padding: int = 0) -> Tensor:
+    """Convolve; a 1×1 kernel on a 1×1 image is a matrix product, which a CPU does several times faster."""
+    if x.shape[2:] == weight.shape[2:] == (1, 1):
+        return F.linear(x.flatten(1), weight.flatten(1), bias)[:, :, None, None]
+    return F.conv2d(x, weight, bias, padding=padding)
+
+
 def lip_swish(x: Tensor, beta: Tensor) -> Tensor:
     """`x σ(β x) / 1.1`, whose slope is below 1 for every β > 0 (arXiv 1906.02735, Eq. 9)."""
     return F.silu(beta * x) / (1.1 * beta)
@@ -146,7 +153,7 @@ class LipschitzNet(nn.Module):
         for beta, weight, bias, padding in self._steps(tensors):
             if beta is not None:
                 x = lip_swish(x, beta)
-            x = F.conv2d(x, weight, bias, padding=padding)
+            x = convolve(x, weight, bias, padding=padding)
         return x
 
     def with_tangents(self, x: Tensor, tangents: Tensor, tensors: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -156,7 +163,7 @@ class LipschitzNet(nn.Module):
             if beta is not None:
                 tangents = tangents * lip_swish_slope(x, beta)
                 x = lip_swish(x, beta)
-            both = F.conv2d(torch.cat((x, tangents.flatten(0, 1))), weight, padding=padding)
+            both = convolve(torch.cat((x, tangents.flatten(0, 1))), weight, padding=padding)
             x, tangents = both.split((batch, many * batch))
             x, tangents = x + bias[:, None, None], tangents.unflatten(0, (many, batch))
         return x, tangents
@@ -174,13 +181,13 @@ class LipschitzNet(nn.Module):
             if beta is not None:
                 slope = lip_swish_slope(x, beta)
                 x = lip_swish(x, beta)
-            x = F.conv2d(x, weight, bias, padding=padding)
+            x = convolve(x, weight, bias, padding=padding)
             linear.append((weight.flip(2, 3).transpose(0, 1).contiguous(), slope, padding))
 
         @torch.no_grad()
         def vjp(w: Tensor) -> Tensor:
             for transposed, slope, padding in reversed(linear):
-                w = F.conv2d(w, transposed, padding=padding)
+                w = convolve(w, transposed, padding=padding)
                 if slope is not None:
                     w = w * slope
             return w
