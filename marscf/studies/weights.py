@@ -1,9 +1,9 @@
 """Weights for timing: fresh ones, and trained-like ones where the time depends on them.
 
 An iterative inverse (a mixture's CDF, a residual block) takes as many iterations as the weights make it. Most
-weights of these models do not hold the image's side, so a trained run's serve at other sides: its tensors are
-taken wherever name and shape agree. What it lacks there is fresh: deeper levels, and what belongs to one image
-size (ActNorm per position, learned positions, fully connected layers).
+weights of these models do not hold the image's side, so a trained run's serve at other sides: its tensors
+are taken wherever name and shape agree. What it lacks there is fresh: deeper levels, and what belongs to one
+image size (ActNorm per position, learned positions, fully connected layers).
 """
 
 from collections.abc import Container
