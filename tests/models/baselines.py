@@ -1,10 +1,12 @@
 """The baselines, for the one loop of test_baselines.py. A new model is one line here."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from marscf.config import load_config, resolve
 from marscf.files import digest
 from marscf.models import build
 from marscf.models.base import DensityModel
@@ -56,6 +58,12 @@ def config(name: str, shape=(1, 4, 4), grey_levels: int = 17, **options) -> dict
         "options": {**own, **options},
         "data": {"shape": list(shape), "grey_levels": grey_levels},
     }
+
+
+def options_of(scale: str, dataset: str, system: str) -> dict[str, Any]:
+    """What `config/` says."""
+    repository = Path(__file__).resolve().parents[2]
+    return resolve(load_config(repository / "config"), scale, dataset, system, 0)["options"]
 
 
 def tiny(name: str, shape=(1, 4, 4), grey_levels: int = 17, size: float = 0.1, **options) -> DensityModel:
