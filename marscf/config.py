@@ -147,6 +147,11 @@ class SamplingSpeed(Strict):
     batch_size: PositiveInt = 8
     repeats: PositiveInt = 10
     budget_seconds: PositiveFloat | None = None  # of a point's repeats; left out where one call takes 10×
+    unlimited: list[str] = []  # systems without that budget
+
+    def budget(self, system: str) -> float | None:
+        """Return the budget of each of a system's points, None where there is none."""
+        return None if system in self.unlimited else self.budget_seconds
 
 
 class Interpolation(Strict):

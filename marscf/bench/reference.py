@@ -97,7 +97,7 @@ def _attention(self: GatedAttention, x: Tensor, code: Tensor) -> Tensor:
     heads = self.project(h).view(batch, height * width, 3, self.heads, channels // self.heads)
     key, value, query = heads.permute(2, 0, 3, 1, 4)
     weights = torch.softmax(query @ key.transpose(2, 3) / math.sqrt(channels // self.heads), -1)
-    weights = functional.dropout(weights, self.dropout, self.training)
+    weights = functional.dropout(weights, self.weights_dropout, self.training)
     h = (weights @ value).transpose(1, 2).reshape(batch, height, width, channels)
     a, b = self.gate(h).chunk(2, -1)
     return a * torch.sigmoid(b)

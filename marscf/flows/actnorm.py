@@ -1,4 +1,4 @@
-"""ActNorm: a learned shift and scale a channel, initialised from data."""
+"""ActNorm: a learned shift and scale per channel or per position, initialised from data."""
 
 import torch
 from torch import Tensor
@@ -9,14 +9,18 @@ from marscf.nets.precision import exact
 
 
 class ActNorm(ChannelNorm, Bijection):
-    """`z = (x + bias) exp(log_scale)` a channel, initialised by the first training batch."""
+    """`z = (x + bias) exp(log_scale)`, initialised by the first training batch; see `ChannelNorm`.
+
+    Per channel as in Glow (arXiv 1807.03039, section 3.1); given the images' `size`, per position as in the
+    public code of Flow++ (arXiv 1902.00275).
+    """
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Bijection.forward`; `log_det = H W Σ log_scale`."""
+        """See `Bijection.forward`; `log_det` is the sum of `log_scale` over all positions."""
         if self.waiting:
             self.initialise(x)
         with exact(x):
-            log_det = self.log_scale.sum() * (x.shape[2] * x.shape[3])
+            log_det = self.log_scale.sum() * (x.shape[1:].numel() // self.log_scale.numel())
             return (x + self.bias) * torch.exp(self.log_scale), log_det.expand(len(x))
 
     def inverse(self, z: Tensor) -> Tensor:

@@ -13,13 +13,18 @@ class InvertibleConv1x1(Caching, Bijection):
     """`z = W x` at every pixel, `W = P L (U + diag(s))` (Kingma and Dhariwal, arXiv 1807.03039, section 3.2).
 
     P is a fixed permutation, L unit lower and U strictly upper triangular (only those parts of `lower` and
-    `upper` count), `s = sign_s exp(log_s)`. Starts as a random rotation.
+    `upper` count), `s = sign_s exp(log_s)`. Starts as a random rotation, or as the identity with noise of
+    standard deviation `noise`.
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, noise: float | None = None):
         super().__init__()
-        rotation = torch.linalg.qr(torch.randn(channels, channels, dtype=torch.float64))[0]
-        permutation, lower, upper = torch.linalg.lu(rotation)
+        start = torch.randn(channels, channels, dtype=torch.float64)
+        if noise is None:
+            start = torch.linalg.qr(start)[0]
+        else:
+            start = torch.eye(channels, dtype=torch.float64) + noise * start
+        permutation, lower, upper = torch.linalg.lu(start)
         diagonal = upper.diagonal()
         kind = torch.get_default_dtype()
         self.lower = nn.Parameter(lower.tril(-1).to(kind))

@@ -85,28 +85,16 @@ class MixLogCDFCoupling(Coupling):
     """`y = (logit F(x) + b) exp(a)`, F the CDF of a mixture of logistics (Flow++, arXiv 1902.00275).
 
     The network's output is, a channel of x: raw scale, b, and logits, means and log-scales of the K
-    components; `a = rescale tanh(raw scale)`, log-scales are at least -7.
+    components; `a = rescale tanh(raw scale)`, log-scales are at least -7. `net` are the options of the
+    `GatedAttentionNet`.
     """
 
     changes_first = True
 
-    def __init__(
-        self,
-        channels: int,
-        hidden_channels: int,
-        *,
-        components: int,
-        blocks: int,
-        heads: int = 4,
-        dropout: float = 0.0,
-    ):
+    def __init__(self, channels: int, hidden_channels: int, *, components: int, **net):
         half = channels // 2
         outputs = half * (2 + 3 * components)
-        super().__init__(
-            GatedAttentionNet(
-                channels - half, hidden_channels, outputs, blocks=blocks, heads=heads, dropout=dropout
-            )
-        )
+        super().__init__(GatedAttentionNet(channels - half, hidden_channels, outputs, **net))
         self.components = components
         self.rescale = nn.Parameter(torch.ones(half, 1, 1))
 

@@ -8,12 +8,12 @@ from marscf.flows.conv1x1 import InvertibleConv1x1
 
 
 class HalvesConv1x1(Bijection):
-    """An invertible 1×1 convolution on each half of an even number of channels."""
+    """An invertible 1×1 convolution on each half of an even number of channels; see `InvertibleConv1x1`."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, noise: float | None = None):
         super().__init__()
-        self.first = InvertibleConv1x1(channels // 2)
-        self.second = InvertibleConv1x1(channels // 2)
+        self.first = InvertibleConv1x1(channels // 2, noise)
+        self.second = InvertibleConv1x1(channels // 2, noise)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """See `Bijection.forward`."""

@@ -8,12 +8,25 @@ from marscf.flows.bijection import Bijection
 
 
 class Squeeze(Bijection):
-    """Each 2×2 patch of a channel becomes four channels side by side (RealNVP, arXiv 1605.08803)."""
+    """Each 2×2 patch of a channel becomes four channels side by side (RealNVP, arXiv 1605.08803).
+
+    With `by_pixel` all channels of the patch's first pixel come first, then those of the next in the row, and
+    so on: the halves of the channels are then the even and the odd rows.
+    """
+
+    def __init__(self, by_pixel: bool = False):
+        super().__init__()
+        self.by_pixel = by_pixel
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map `x (B,C,H,W)` to `(B,4C,H/2,W/2)`; log_det is 0."""
-        return functional.pixel_unshuffle(x, 2), torch.zeros(len(x), dtype=x.dtype, device=x.device)
+        z = functional.pixel_unshuffle(x, 2)
+        if self.by_pixel:
+            z = z.unflatten(1, (-1, 4)).transpose(1, 2).flatten(1, 2)
+        return z, torch.zeros(len(x), dtype=x.dtype, device=x.device)
 
     def inverse(self, z: Tensor) -> Tensor:
         """Map `z (B,4C,H/2,W/2)` to `(B,C,H,W)`."""
+        if self.by_pixel:
+            z = z.unflatten(1, (4, -1)).transpose(1, 2).flatten(1, 2)
         return functional.pixel_shuffle(z, 2)

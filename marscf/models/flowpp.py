@@ -1,20 +1,22 @@
 """Flow++ (Ho et al., arXiv 1902.00275): variational dequantisation, mixture couplings with attention."""
 
+import inspect
 import math
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from marscf.errors import ConfigError
-from marscf.flows.actnorm import ActNorm
 from marscf.flows.bijection import Bijection
 from marscf.flows.checkerboard import Checkerboard, UndoCheckerboard
 from marscf.flows.coupling import MixLogCDFCoupling
-from marscf.flows.halves import HalvesConv1x1, SwapHalves
+from marscf.flows.halves import SwapHalves
 from marscf.flows.squeeze import Squeeze
 from marscf.models.base import Shape
 from marscf.models.dequantiser import VariationalDequantiser
+from marscf.models.flowpp_steps import Steps
 from marscf.models.one_latent import OneLatentFlow
 from marscf.options import Margin, NonNegativeInt, PositiveInt, Probability
 
@@ -26,6 +28,9 @@ class FlowPP(OneLatentFlow):
     the halves change places. The dequantisation noise is learned, `u ~ q(u|x)`, itself a flow of checkerboard
     couplings: with one draw of its Gaussian noise, `log_prob` estimates the bound
     `log P(x) ≥ E_q[log p(x + u) - log q(u|x)]` (section 3.1 of the paper).
+
+    The options from `split` on are those in which the authors' public code differs from this; the first value
+    of each is the default. ActNorm per position and learned positions tie weights to one image size.
 
     Args:
         shape: (C, H, W) of the images.
@@ -41,6 +46,16 @@ class FlowPP(OneLatentFlow):
         dequantiser_couplings: checkerboard couplings of q.
         dequantiser_blocks: blocks in the networks of q, and in the one that looks at the image for it.
         logit_margin: see `FlowModel`.
+        split: the halves are a "checkerboard" and, after the squeeze, one half of the channels in the order
+            of colours; or "stripes": even and odd columns, and after the squeeze even and odd rows.
+        actnorm: a shift and scale per "channel" or per "position".
+        mixing: 1×1 convolutions that start at a random "rotation" or near the "identity", or "none" at all.
+        positions: the attention's code of a pixel's place, "sinusoidal" or "learned", one per network.
+        dropped: dropout drops "channels" and attention weights, or single "values" of what they put out.
+        exit_elu: whether the networks have a concat-ELU before their last convolution.
+        context: the network of q that looks at the image: gated convolutions with 1×1 gates at "full"
+            resolution; with 3×3 gates on its two "halves" as channels; or there with "attention" after each.
+        context_blocks: blocks in it; None for as many as `dequantiser_blocks`.
 
     Raises:
         ConfigError: sides that the squeeze and the checkerboards do not divide, or options out of range.
@@ -68,8 +83,19 @@ class FlowPP(OneLatentFlow):
         dequantiser_couplings: PositiveInt = 4,
         dequantiser_blocks: PositiveInt = 2,
         logit_margin: Margin = 0.05,
+        split: Literal["checkerboard", "stripes"] = "checkerboard",
+        actnorm: Literal["channel", "position"] = "channel",
+        mixing: Literal["rotation", "identity", "none"] = "rotation",
+        positions: Literal["sinusoidal", "learned"] = "sinusoidal",
+        dropped: Literal["channels", "values"] = "channels",
+        exit_elu: bool = False,
+        context: Literal["full", "halves", "attention"] = "full",
+        context_blocks: PositiveInt | None = None,
     ):
         super().__init__(shape, grey_levels, logit_margin)
+        _check_choices(
+            split=split, actnorm=actnorm, mixing=mixing, positions=positions, dropped=dropped, context=context
+        )
         features, height, width = self.shape
         factor = 4 if checkerboard_after else 2
         if height % 2 or width % factor:
@@ -78,28 +104,39 @@ class FlowPP(OneLatentFlow):
                 + ("; set options.checkerboard_after to 0" if not (height % 2 or width % 2) else "")
             )
         net = {"components": components, "heads": heads, "dropout": dropout}
+        net |= {"dropped": dropped, "exit_elu": exit_elu}
+        steps = Steps(channels, actnorm, mixing, positions, net)
+        stripes = split == "stripes"
         self.dequantiser = VariationalDequantiser(
-            features, couplings=dequantiser_couplings, channels=channels, blocks=dequantiser_blocks, **net
+            self.shape,
+            steps,
+            stripes=stripes,
+            couplings=dequantiser_couplings,
+            blocks=dequantiser_blocks,
+            context=context,
+            context_blocks=context_blocks or dequantiser_blocks,
         )
 
-        def couplings(number: int, pair_channels: int) -> list[Bijection]:
+        def couplings(number: int, pair_channels: int, size: tuple[int, int]) -> list[Bijection]:
             layers: list[Bijection] = []
             for _ in range(number):
-                coupling = MixLogCDFCoupling(pair_channels, channels, blocks=blocks, **net)
-                layers += [ActNorm(pair_channels), HalvesConv1x1(pair_channels), coupling, SwapHalves()]
+                coupling = steps.coupling(pair_channels, size, blocks=blocks)
+                norm, mix = steps.norm(pair_channels, size), steps.mix(pair_channels)
+                layers += [norm, *mix, coupling, SwapHalves()]
             return layers
 
-        def on_squares(number: int, image_channels: int) -> list[Bijection]:
-            inside = couplings(number, 2 * image_channels)
-            return [Checkerboard(), *inside, UndoCheckerboard()] if inside else []
+        def on_squares(number: int, image_channels: int, size: tuple[int, int]) -> list[Bijection]:
+            inside = couplings(number, 2 * image_channels, (size[0], size[1] // 2))
+            return [Checkerboard(stripes), *inside, UndoCheckerboard(stripes)] if inside else []
 
+        squeezed = (height // 2, width // 2)
         self.layers = nn.ModuleList(
             [
                 self.pixels,
-                *on_squares(checkerboard, features),
-                Squeeze(),
-                *couplings(channelwise, 4 * features),
-                *on_squares(checkerboard_after, 4 * features),
+                *on_squares(checkerboard, features, (height, width)),
+                Squeeze(by_pixel=stripes),
+                *couplings(channelwise, 4 * features, squeezed),
+                *on_squares(checkerboard_after, 4 * features, squeezed),
             ]
         )
 
@@ -150,3 +187,11 @@ class FlowPP(OneLatentFlow):
         for layer in reversed(self.layers):
             z = layer.inverse(z)
         return z
+
+
+def _check_choices(**chosen: str) -> None:
+    """Raise `ConfigError` for a value that its option's annotation does not name."""
+    annotations = inspect.get_annotations(FlowPP.__init__)
+    for name, value in chosen.items():
+        if value not in (known := get_args(annotations[name])):
+            raise ConfigError(f"options.{name}: {value!r} is not one of {', '.join(known)}")

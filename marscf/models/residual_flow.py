@@ -9,6 +9,7 @@ from torch.utils.checkpoint import checkpoint
 from marscf.errors import ConfigError
 from marscf.flows.actnorm import ActNorm
 from marscf.flows.bijection import Bijection
+from marscf.flows.flatten import Flatten
 from marscf.flows.log_det import Roulette, WholeJacobian
 from marscf.flows.residual import ResidualBlock
 from marscf.flows.squeeze import Squeeze
@@ -22,13 +23,15 @@ TRAINING_EXACT_TERMS = 2
 STOP = 0.5  # chance of ending the series after each further term
 NORM_ITERATIONS = 3  # power iterations a training step
 FIRST_NORM_ITERATIONS = 30
+LEAST_VARIANCE = 0.2  # of a position, over the first batch; as in the authors' code
 
 
 class ResidualFlow(OneLatentFlow):
     """Logit transform, then at each resolution (ActNorm, residual block) × `blocks`, with squeezes between.
 
-    As in the paper's models of 32×32 images nothing is factored out: there is one latent. The paper's closing
-    fully connected blocks are left out, since they would tie the weights to one image size.
+    A closing ActNorm follows, then (fully connected residual block, ActNorm per position) × `fc_blocks`. As
+    in the paper's models of 32×32 images nothing is factored out: there is one latent, flat where there are
+    fully connected blocks. Without them weights serve every image size.
 
     The log-determinant's randomness never depends on how a batch is shared out. In training mode probes come
     from a hash of the dequantised image, and one series length a block from `begin_step`. In eval mode both
@@ -42,7 +45,9 @@ class ResidualFlow(OneLatentFlow):
         levels: squeezes; there are `levels + 1` resolutions.
         blocks: residual blocks at each resolution.
         channels: hidden channels of a block's network.
-        lipschitz: bound on each convolution's operator norm, in (0,1).
+        fc_blocks: fully connected residual blocks at the end.
+        fc_channels: hidden units of their networks.
+        lipschitz: bound on each layer's operator norm, in (0,1).
         logit_margin: see `FlowModel`.
         exact_terms: terms of the series that evaluation always sums, before the roulette.
         probes: random vectors that evaluation averages over, an image.
@@ -62,6 +67,8 @@ class ResidualFlow(OneLatentFlow):
         levels: NonNegativeInt = 2,
         blocks: PositiveInt = 16,
         channels: PositiveInt = 512,
+        fc_blocks: NonNegativeInt = 0,
+        fc_channels: PositiveInt = 128,
         lipschitz: Probability = 0.98,
         logit_margin: Margin = 0.05,
         exact_terms: PositiveInt = 20,
@@ -85,9 +92,16 @@ class ResidualFlow(OneLatentFlow):
             for block in range(blocks):
                 net = LipschitzNet(features, channels, (height, width), lipschitz, bool(level or block))
                 layers += [ActNorm(features), ResidualBlock(net)]
-        self.layers = nn.ModuleList([*layers, ActNorm(features)])
-        self._tails: Tensor | None = None  # of this training step's series, a layer
+        layers.append(ActNorm(features))
         self._latent_shape = (features, height, width)
+        if fc_blocks:
+            layers.append(Flatten(self._latent_shape))
+            self._latent_shape = (self.dims, 1, 1)
+        for _ in range(fc_blocks):
+            net = LipschitzNet(self.dims, fc_channels, (1, 1), lipschitz, kernels=(1, 1, 1))
+            layers += [ResidualBlock(net), ActNorm(self.dims, least_variance=LEAST_VARIANCE)]
+        self.layers = nn.ModuleList(layers)
+        self._tails: Tensor | None = None  # of this training step's series, a layer
 
     @property
     def likelihood(self) -> str:

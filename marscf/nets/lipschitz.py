@@ -15,7 +15,6 @@ from marscf.nets.cached import Cached, Caching
 
 TOLERANCE = 1e-6  # relative change of the norm at which evaluation's power iteration ends
 MAX_ITERATIONS = 2000
-KERNELS = (3, 1, 3)  # of a block's three convolutions
 
 
 class LipschitzConv2d(Caching):
@@ -85,6 +84,13 @@ class LipschitzConv2d(Caching):
         super()._load_from_state_dict(state, prefix, *args)
 
 
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, padding: int = 0) -> Tensor:
+    """Convolve; a 1×1 kernel on a 1×1 image is a matrix product, which a CPU does several times faster."""
+    if x.shape[2:] == weight.shape[2:] == (1, 1):
+        return F.linear(x.flatten(1), weight.flatten(1), bias)[:, :, None, None]
+    return F.conv2d(x, weight, bias, padding=padding)
+
+
 def lip_swish(x: Tensor, beta: Tensor) -> Tensor:
     """`x σ(β x) / 1.1`, whose slope is below 1 for every β > 0 (arXiv 1906.02735, Eq. 9)."""
     return F.silu(beta * x) / (1.1 * beta)
@@ -100,12 +106,15 @@ def lip_swish_slope(x: Tensor, beta: Tensor) -> Tensor:
 class LipschitzNet(nn.Module):
     """LipSwish, 3×3 convolution, LipSwish, 1×1, LipSwish, 3×3, with Lipschitz constant below `coefficient³`.
 
+    With kernels of 1 on flattened images `(B,CHW,1,1)` the three are fully connected layers.
+
     Args:
         channels: of input and output.
         hidden_channels: between the convolutions.
         size: (H, W) of the images.
         coefficient: bound on each convolution's operator norm, below 1.
         activate_first: False leaves out the first LipSwish, as at the very start of a flow.
+        kernels: of the convolutions.
     """
 
     def __init__(
@@ -115,16 +124,18 @@ class LipschitzNet(nn.Module):
         size: tuple[int, int],
         coefficient: float,
         activate_first: bool = True,
+        kernels: tuple[int, ...] = (3, 1, 3),
     ):
         super().__init__()
-        widths = (channels, *[hidden_channels] * (len(KERNELS) - 1), channels)
+        widths = (channels, *[hidden_channels] * (len(kernels) - 1), channels)
         self.convs = nn.ModuleList(
             LipschitzConv2d(width, out, kernel, size, coefficient)
-            for width, out, kernel in zip(widths[:-1], widths[1:], KERNELS, strict=True)
+            for width, out, kernel in zip(widths[:-1], widths[1:], kernels, strict=True)
         )
         self.activate_first = activate_first
-        self.raw_betas = nn.Parameter(torch.full((len(KERNELS) - (not activate_first),), 0.5))
-        self.bound = coefficient ** len(KERNELS)
+        self.kernels = kernels
+        self.raw_betas = nn.Parameter(torch.full((len(kernels) - (not activate_first),), 0.5))
+        self.bound = coefficient ** len(kernels)
 
     def tensors(self) -> list[Tensor]:
         """What `apply_with` needs beside the input, differentiable in the parameters."""
@@ -133,7 +144,7 @@ class LipschitzNet(nn.Module):
     def _steps(self, tensors: list[Tensor]) -> Iterator[tuple[Tensor | None, Tensor, Tensor, int]]:
         """For each convolution, β of the LipSwish before it (or None), weight, bias and padding."""
         betas = iter(tensors[0])
-        for index, kernel in enumerate(KERNELS):
+        for index, kernel in enumerate(self.kernels):
             beta = next(betas) if index or self.activate_first else None
             yield beta, tensors[1 + 2 * index], tensors[2 + 2 * index], kernel // 2
 
@@ -142,7 +153,7 @@ class LipschitzNet(nn.Module):
         for beta, weight, bias, padding in self._steps(tensors):
             if beta is not None:
                 x = lip_swish(x, beta)
-            x = F.conv2d(x, weight, bias, padding=padding)
+            x = convolve(x, weight, bias, padding=padding)
         return x
 
     def with_tangents(self, x: Tensor, tangents: Tensor, tensors: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -152,7 +163,7 @@ class LipschitzNet(nn.Module):
             if beta is not None:
                 tangents = tangents * lip_swish_slope(x, beta)
                 x = lip_swish(x, beta)
-            both = F.conv2d(torch.cat((x, tangents.flatten(0, 1))), weight, padding=padding)
+            both = convolve(torch.cat((x, tangents.flatten(0, 1))), weight, padding=padding)
             x, tangents = both.split((batch, many * batch))
             x, tangents = x + bias[:, None, None], tangents.unflatten(0, (many, batch))
         return x, tangents
@@ -162,7 +173,7 @@ class LipschitzNet(nn.Module):
         """Return `g(x)` and the map `w -> Jᵀ w`, with J the Jacobian of g at `x`.
 
         By hand, not by autograd: the slopes are computed once for all the products to come, and a product is
-        three convolutions and as many multiplications.
+        few convolutions and as many multiplications.
         """
         linear: list[tuple[Tensor, Tensor | None, int]] = []
         for beta, weight, bias, padding in self._steps(tensors):
@@ -170,13 +181,13 @@ class LipschitzNet(nn.Module):
             if beta is not None:
                 slope = lip_swish_slope(x, beta)
                 x = lip_swish(x, beta)
-            x = F.conv2d(x, weight, bias, padding=padding)
+            x = convolve(x, weight, bias, padding=padding)
             linear.append((weight.flip(2, 3).transpose(0, 1).contiguous(), slope, padding))
 
         @torch.no_grad()
         def vjp(w: Tensor) -> Tensor:
             for transposed, slope, padding in reversed(linear):
-                w = F.conv2d(w, transposed, padding=padding)
+                w = convolve(w, transposed, padding=padding)
                 if slope is not None:
                     w = w * slope
             return w

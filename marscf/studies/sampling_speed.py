@@ -105,7 +105,7 @@ def measure(
     """Build a point's model and time `sample(batch_size)` on the device.
 
     The first call warms up and counts the steps, and is not timed. Each timed call waits for the device
-    before and after. Repeats end when `settings.budget_seconds` are spent, but not before the second.
+    before and after. Repeats end when the system's budget is spent, but not before the second.
     `trained` is the weights file of a run of this system, used where the time depends on weights.
     """
     torch.manual_seed(0)
@@ -121,7 +121,7 @@ def measure(
         model.sample(point.batch_size, generator=generator)
     synchronise(device)
     milliseconds: list[float] = []
-    budget = 1000 * (settings.budget_seconds or math.inf)
+    budget = 1000 * (settings.budget(point.system) or math.inf)
     while len(milliseconds) < settings.repeats:
         if len(milliseconds) >= LEAST_REPEATS and sum(milliseconds) >= budget:
             break
@@ -170,7 +170,7 @@ def sweep(
             for point in its_points:
                 bar.set_postfix_str(f"{system} {point.image_size}×{point.image_size}")
                 timing = record.get(point, trained)
-                reason = None if timing else _too_slow(point, known, settings.budget_seconds)
+                reason = None if timing else _too_slow(point, known, settings.budget(system))
                 if timing is None and reason is None:
                     try:
                         timing = measure(point, settings, where, trained)
@@ -207,7 +207,7 @@ class Record:
     def __init__(self, path: Path, scale: str, settings: SamplingSpeed, on: dict[str, Any]):
         self.path = path
         self.head = {"scale": scale, "machine": on, "settings": settings.model_dump()}
-        self.limits = [settings.repeats, settings.budget_seconds]
+        self.settings = settings
         self.points: dict[str, dict[str, Any]] = {}
         self.skipped: list[dict[str, Any]] = []
         if path.is_file():
@@ -217,7 +217,8 @@ class Record:
                 print(f"{path} is damaged: measuring afresh", file=sys.stderr)
 
     def _identity(self, point: Point) -> str:
-        return digest([asdict(point), self.limits, self.head["machine"]])[:16]
+        limits = [self.settings.repeats, self.settings.budget(point.system)]
+        return digest([asdict(point), limits, self.head["machine"]])[:16]
 
     def get(self, point: Point, trained: Path | None) -> Timing | None:
         """Return what was measured before, unless it was with weights that are no longer the run's."""

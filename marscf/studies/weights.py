@@ -1,8 +1,9 @@
 """Weights for timing: fresh ones, and trained-like ones where the time depends on them.
 
-An iterative inverse (a mixture's CDF, a residual block) takes as many iterations as the weights make it. The
+An iterative inverse (a mixture's CDF, a residual block) takes as many iterations as the weights make it. Most
 weights of these models do not hold the image's side, so a trained run's serve at other sides: its tensors
-are taken wherever name and shape agree, and what it lacks (deeper levels) is fresh.
+are taken wherever name and shape agree. What it lacks there is fresh: deeper levels, and what belongs to one
+image size (ActNorm per position, learned positions, fully connected layers).
 """
 
 from collections.abc import Container
@@ -48,7 +49,7 @@ def make_trained_like(model: DensityModel, trained: Path | None) -> str:
             for name, tensor in own.items()
             if name in found and found[name].shape == tensor.shape
         }
-        model.load_state_dict(shared, strict=False)
+        model.load_state_dict(shared, strict=False)  # an ActNorm left out still waits for its first batch
     fill_zeros(model, NOISE, besides=shared)
     if trained is None:
         return f"fresh, zeros replaced by noise of {NOISE}, for there was no trained run"

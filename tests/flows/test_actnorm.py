@@ -5,6 +5,7 @@ import torch
 
 from marscf.flows.actnorm import ActNorm
 from marscf.models.multiscale_flow import MultiScaleFlow
+from marscf.nets.channel_norm import FEW
 
 
 def batch(seed: int) -> torch.Tensor:
@@ -52,6 +53,39 @@ def test_an_uninitialised_one_loaded_into_an_initialised_one_initialises():
     norm.load_state_dict(ActNorm(3).state_dict())
     variance = norm(batch(1))[0].var((0, 2, 3), correction=0)
     torch.testing.assert_close(variance, torch.ones(3), atol=1e-3, rtol=0)
+
+
+def test_per_position_every_position_is_whitened():
+    norm, x = ActNorm(3, (4, 4)), batch(0) * torch.tensor([1.0, 2.0, 3.0, 4.0])
+    z, log_det = norm(x)
+    variance, mean = torch.var_mean(z, 0, correction=0)
+    torch.testing.assert_close(mean, torch.zeros(3, 4, 4), atol=1e-3, rtol=0)
+    torch.testing.assert_close(variance, torch.ones(3, 4, 4), atol=1e-3, rtol=0)
+    torch.testing.assert_close(log_det, norm.log_scale.sum().expand(64))
+
+
+def test_constant_positions_are_scaled_no_further_than_the_least_variance():
+    """Such as the black border of MNIST, were it not for its noise."""
+    norm, x = ActNorm(3, (4, 4), least_variance=1e-8), batch(0)
+    x[..., 0] = 7
+    z, _ = norm(x)
+    assert z[..., 0].abs().max() < 0.1
+    torch.testing.assert_close(norm.log_scale[..., 0].exp(), torch.full((3, 4), 1e4), rtol=0.02, atol=0)
+
+
+@pytest.mark.parametrize("images", [1, FEW - 1])
+def test_a_small_batch_sets_it_per_channel(images):
+    position, channel, x = ActNorm(3, (4, 4)), ActNorm(3), batch(0)[:images]
+    torch.testing.assert_close(position(x), channel(x))
+    assert position.bias.shape == (3, 4, 4)
+
+
+def test_weights_of_another_image_size_do_not_say_that_it_is_initialised():
+    norm, other = ActNorm(3, (4, 4)), ActNorm(3, (2, 2))
+    norm(batch(0))
+    other.load_state_dict({"initialised": norm.initialised}, strict=False)
+    variance = other(batch(1)[..., :2, :2])[0].var(0, correction=0)
+    torch.testing.assert_close(variance, torch.ones(3, 2, 2), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("coupling", ["affine", "mixlogcdf"])

@@ -4,11 +4,11 @@ import copy
 
 import pytest
 import torch
-from cases import BIJECTIONS, made
+from cases import BIJECTIONS, SIZED, made
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-every = pytest.mark.parametrize("name", BIJECTIONS)
+every = pytest.mark.parametrize("name", [*BIJECTIONS, *SIZED])
 shapes = st.tuples(
     st.integers(1, 3), st.sampled_from([2, 4]), st.sampled_from([2, 4]), st.sampled_from([2, 4])
 ).filter(lambda shape: shape[0] * shape[1] * shape[2] * shape[3] <= 96)
@@ -24,11 +24,14 @@ def images(*shape: int) -> torch.Tensor:
 @few
 @given(shape=shapes)
 def test_log_det_is_the_jacobians(name, shape):
-    bijection, x = made(name, shape[1]), images(*shape)
+    bijection, x = made(name, *shape[1:]), images(*shape)
     z, log_det = bijection(x)
     assert log_det.shape == shape[:1]
     assert z.numel() == x.numel()
-    jacobian = torch.autograd.functional.jacobian(lambda x: bijection(x)[0].flatten(1), x, vectorize=True)
+    vectorize = "residual" not in name  # whose backward pass differentiates, which no vmap goes through
+    jacobian = torch.autograd.functional.jacobian(
+        lambda x: bijection(x)[0].flatten(1), x, vectorize=vectorize
+    )
     jacobian = jacobian.flatten(3).transpose(1, 2)  # image out, image in, pixel out, pixel in
     for i in range(len(x)):
         torch.testing.assert_close(torch.linalg.slogdet(jacobian[i, i])[1], log_det[i], atol=1e-9, rtol=1e-9)
@@ -40,7 +43,7 @@ def test_log_det_is_the_jacobians(name, shape):
 @few
 @given(shape=shapes)
 def test_inverse(name, shape):
-    bijection, x = made(name, shape[1]), images(*shape)
+    bijection, x = made(name, *shape[1:]), images(*shape)
     z = bijection(x)[0]
     torch.testing.assert_close(bijection.inverse(z), x, atol=1e-9, rtol=1e-9)
     noise = torch.randn_like(z)
@@ -51,7 +54,7 @@ def test_inverse(name, shape):
 
 @every
 def test_inverse_has_the_inverse_jacobian(name):
-    bijection, x = made(name, 4), images(1, 4, 2, 2)
+    bijection, x = made(name, 4, 2, 2), images(1, 4, 2, 2)
     z = bijection(x)[0].detach()
     forward = torch.autograd.functional.jacobian(lambda x: bijection(x)[0], x).reshape(16, 16)
     inverse = torch.autograd.functional.jacobian(bijection.inverse, z).reshape(16, 16)
@@ -60,7 +63,7 @@ def test_inverse_has_the_inverse_jacobian(name):
 
 @every
 def test_gradients_reach_every_parameter(name):
-    bijection, x = made(name, 4), images(3, 4, 4, 4).requires_grad_()
+    bijection, x = made(name, 4, 4, 4), images(3, 4, 4, 4).requires_grad_()
     z, log_det = bijection(x)
     (z.square().sum() + log_det.sum()).backward()
     for parameter_name, parameter in bijection.named_parameters():
@@ -70,7 +73,7 @@ def test_gradients_reach_every_parameter(name):
 @every
 def test_inverse_is_differentiable_in_the_parameters(name):
     """`inverse(forward(x))` is x whatever the parameters, so the two gradients cancel."""
-    bijection, x = made(name, 4), images(2, 4, 4, 4)
+    bijection, x = made(name, 4, 4, 4), images(2, 4, 4, 4)
     loss = (bijection.inverse(bijection(x)[0]) * torch.randn_like(x)).sum()
     if not loss.requires_grad:
         pytest.skip("has no parameters")
@@ -82,7 +85,7 @@ def test_inverse_is_differentiable_in_the_parameters(name):
 @every
 @pytest.mark.parametrize("batch", [1, 5])
 def test_batches(name, batch):
-    bijection, x = made(name, 4), images(7, 4, 4, 4)
+    bijection, x = made(name, 4, 4, 4), images(7, 4, 4, 4)
     z, log_det = bijection(x)
     part, part_log_det = bijection(x[:batch])
     torch.testing.assert_close(part, z[:batch], atol=1e-10, rtol=1e-10)
@@ -91,7 +94,7 @@ def test_batches(name, batch):
 
 @every
 def test_non_contiguous_input(name):
-    bijection, x = made(name, 4), images(3, 4, 4, 4)
+    bijection, x = made(name, 4, 4, 4), images(3, 4, 4, 4)
     z, log_det = bijection(x)
     views = {
         "transposed": x.transpose(2, 3).contiguous().transpose(2, 3),
@@ -108,10 +111,10 @@ def test_non_contiguous_input(name):
 
 @every
 def test_state_dict_carries_everything(name):
-    bijection, x = made(name, 4), images(3, 4, 4, 4)
+    bijection, x = made(name, 4, 4, 4), images(3, 4, 4, 4)
     with torch.no_grad():
         bijection.inverse(bijection(x)[0])  # fills what is kept between calls
-        other = made(name, 4, seed=2)
+        other = made(name, 4, 4, 4, seed=2)
         other.inverse(other(x)[0])
         other.load_state_dict(copy.deepcopy(bijection.state_dict()))
         assert all(map(torch.equal, other(x), bijection(x)))
@@ -122,7 +125,7 @@ def test_state_dict_carries_everything(name):
 @every
 def test_nothing_stale_is_kept(name):
     """Folded weights and inverses follow the parameters, however those are changed."""
-    bijection, x = made(name, 4), images(2, 4, 4, 4)
+    bijection, x = made(name, 4, 4, 4), images(2, 4, 4, 4)
     with torch.no_grad():
         bijection.inverse(bijection(x)[0])
         for parameter in bijection.parameters():

@@ -29,7 +29,7 @@ def test_mixlogcdf_on_a_line(seed):
 @pytest.mark.parametrize("name", ["affine coupling", "mixlogcdf coupling"])
 @pytest.mark.parametrize("seed", range(2))
 def test_coupling_in_a_plane(name, seed):
-    coupling = made(name, 2, seed)
+    coupling = made(name, 2, 1, 1, seed=seed)
     axis = torch.linspace(-25, 25, 801, dtype=torch.float64)
     grid = torch.cartesian_prod(axis, axis)[:, :, None, None]
     with torch.no_grad():

@@ -11,10 +11,14 @@ from marscf.nets.lipschitz import LipschitzNet
 DIMS = 8
 
 
-@pytest.fixture
-def net() -> LipschitzNet:
+@pytest.fixture(params=["convolutions", "fully connected"])
+def net(request) -> LipschitzNet:
     torch.manual_seed(0)
-    net = LipschitzNet(2, 6, (2, 2), 0.9).double().eval()
+    if request.param == "convolutions":
+        net = LipschitzNet(2, 6, (2, 2), 0.9)
+    else:
+        net = LipschitzNet(DIMS, 6, (1, 1), 0.9, kernels=(1, 1, 1))
+    net = net.double().eval()
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(torch.randn_like(parameter))
@@ -22,8 +26,9 @@ def net() -> LipschitzNet:
 
 
 @pytest.fixture
-def x() -> torch.Tensor:
-    return torch.randn(1, 2, 2, 2, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+def x(net) -> torch.Tensor:
+    x = torch.randn(1, 2, 2, 2, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    return x.reshape(1, net.convs[0].weight.shape[1], *net.convs[0].vector.shape[2:])
 
 
 def truth(net: LipschitzNet, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:

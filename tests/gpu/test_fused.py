@@ -31,14 +31,16 @@ def test_nothing_is_compiled_unasked(monkeypatch):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["affine", "mixlogcdf", "flowpp"])
+@pytest.mark.parametrize("name", ["affine", "mixlogcdf", "flowpp", "flowpp of its authors"])
 def test_gradients_and_likelihood(name):
     torch.manual_seed(0)
     small = {"channels": 8, "blocks": 1, "components": 4, "heads": 2, "dropout": 0.0}
-    if name == "flowpp":
-        model = FlowPP(
-            SHAPE, 256, checkerboard=1, channelwise=1, checkerboard_after=1, dequantiser_couplings=1, **small
-        )
+    if "flowpp" in name:
+        small |= {"checkerboard": 1, "channelwise": 1, "checkerboard_after": 1, "dequantiser_couplings": 1}
+        if name != "flowpp":
+            small |= {"actnorm": "position", "positions": "learned", "dropped": "values", "exit_elu": True}
+            small |= {"context": "attention"}
+        model = FlowPP(SHAPE, 256, **small)
     else:
         model = MultiScaleFlow(SHAPE, 256, coupling=name, levels=2, steps=2, lstm_channels=4, **small)
     x = torch.randint(0, 256, (3, *SHAPE), dtype=torch.uint8)

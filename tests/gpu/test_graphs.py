@@ -19,6 +19,8 @@ from marscf.training.gradients import RecordedGradients
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
 SHAPE = (3, 16, 16)
+AUTHORS = {"split": "stripes", "actnorm": "position", "positions": "learned", "mixing": "identity"}
+AUTHORS |= {"dropped": "values", "context": "attention", "exit_elu": True}
 MODELS = {
     "affine": lambda **more: MultiScaleFlow(SHAPE, 256, levels=2, steps=2, channels=16, **more),
     "mixlogcdf": lambda **more: MultiScaleFlow(
@@ -26,6 +28,9 @@ MODELS = {
     ),
     "flowpp": lambda **more: FlowPP(
         SHAPE, 256, channels=16, blocks=1, dequantiser_blocks=1, **{"dropout": 0.0, **more}
+    ),
+    "flowpp of its authors": lambda **more: FlowPP(
+        SHAPE, 256, channels=16, blocks=1, dequantiser_blocks=1, **{"dropout": 0.0, **AUTHORS, **more}
     ),
     "pixelcnn": lambda **more: PixelCNN(SHAPE, 256, channels=12, blocks=2, head_channels=24, **more),
 }
@@ -102,7 +107,7 @@ def test_likelihood_is_that_of_the_cpu(model, monkeypatch):
     np.testing.assert_allclose(found.bound, on_cpu.bound, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["affine", "mixlogcdf", "flowpp"])
+@pytest.mark.parametrize("name", ["affine", "mixlogcdf", "flowpp", "flowpp of its authors"])
 def test_samples_and_their_steps(name, monkeypatch):
     model = noisy(MODELS[name]()).eval()
     drawn = {}

@@ -1,10 +1,13 @@
 """The baselines, for the one loop of test_baselines.py. A new model is one line here."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from marscf.config import load_config, resolve
+from marscf.files import digest
 from marscf.models import build
 from marscf.models.base import DensityModel
 
@@ -20,6 +23,10 @@ FLOWPP = {
     "dequantiser_couplings": 1,
     "dequantiser_blocks": 1,
 }
+#: How the authors' code differs: for CIFAR-10, and for ImageNet 32×32.
+AUTHORS = {"split": "stripes", "actnorm": "position", "positions": "learned", "dropped": "values"}
+CIFAR = {**FLOWPP, **AUTHORS, "mixing": "identity", "context": "halves", "context_blocks": 2}
+IMAGENET = {**FLOWPP, **AUTHORS, "mixing": "none", "context": "attention", "exit_elu": True}
 PIXELCNN = {"channels": 6, "blocks": 2, "first_kernel": 3, "kernel": 3, "head_channels": 5}
 RESIDUAL = {"levels": 1, "blocks": 1, "channels": 4}
 
@@ -28,13 +35,20 @@ BASELINES: dict[str, tuple[str, dict[str, Any]]] = {
     "histogram": ("histogram.PixelHistogram", {}),
     "pixelcnn": ("pixelcnn.PixelCNN", PIXELCNN),
     "flowpp": ("flowpp.FlowPP", FLOWPP),
+    "flowpp for cifar10": ("flowpp.FlowPP", CIFAR),
+    "flowpp for imagenet32": ("flowpp.FlowPP", IMAGENET),
     "residual-flow": ("residual_flow.ResidualFlow", {**RESIDUAL, "exact_dims": 10_000}),
+    "residual-flow, fully connected at the end": (
+        "residual_flow.ResidualFlow",
+        {**RESIDUAL, "fc_blocks": 2, "fc_channels": 5, "exact_dims": 10_000},
+    ),
     "residual-flow by roulette": (
         "residual_flow.ResidualFlow",
         {**RESIDUAL, "exact_dims": 0, "exact_terms": 4, "probes": 2},
     ),
 }
 FLOWS = [name for name in BASELINES if "flow" in name]
+EXACT_FLOWS = [name for name in FLOWS if "roulette" not in name]
 
 
 def config(name: str, shape=(1, 4, 4), grey_levels: int = 17, **options) -> dict[str, Any]:
@@ -44,6 +58,12 @@ def config(name: str, shape=(1, 4, 4), grey_levels: int = 17, **options) -> dict
         "options": {**own, **options},
         "data": {"shape": list(shape), "grey_levels": grey_levels},
     }
+
+
+def options_of(scale: str, dataset: str, system: str) -> dict[str, Any]:
+    """What `config/` says."""
+    repository = Path(__file__).resolve().parents[2]
+    return resolve(load_config(repository / "config"), scale, dataset, system, 0)["options"]
 
 
 def tiny(name: str, shape=(1, 4, 4), grey_levels: int = 17, size: float = 0.1, **options) -> DensityModel:
@@ -67,3 +87,22 @@ def images(model: DensityModel, n: int, seed: int = 0) -> torch.Tensor:
 
 def noise(model: DensityModel, n: int, seed: int = 0) -> torch.Tensor | None:
     return model.draw_noise(n, torch.Generator().manual_seed(seed))
+
+
+def filled(model: DensityModel) -> tuple[DensityModel, str]:
+    """Give a model weights that depend on their names and shapes alone; return it, and the digest of those.
+
+    What a released weights file holds is these names and shapes: a number recorded with such weights is one
+    that the file must give for ever.
+    """
+    generator = torch.Generator().manual_seed(0)
+    state = model.double().state_dict()
+    for name in sorted(state):
+        value = state[name]
+        if name.endswith("permutation"):
+            value.copy_(torch.eye(len(value)).roll(1, 0))
+        elif name.endswith("sign_s"):
+            value.fill_(-1)
+        elif value.is_floating_point():
+            value.copy_(0.3 * torch.randn(value.shape, generator=generator, dtype=value.dtype))
+    return model.eval(), digest([[name, list(state[name].shape)] for name in sorted(state)])

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from baselines import BASELINES, FLOWS, config, images, noise, tiny
+from baselines import BASELINES, EXACT_FLOWS, FLOWS, config, images, noise, tiny
 
 from marscf import models
 from marscf.bench.measure import kept_bytes
@@ -169,6 +169,13 @@ def test_wrong_images_are_refused(name):
         ("flowpp", (1, 3, 4), {}, "even height"),
         ("flowpp", (1, 2, 2), {}, "checkerboard_after"),
         ("flowpp", (1, 4, 4), {"heads": 3}, "heads"),
+        ("flowpp", (1, 4, 4), {"heads": 3, "channels": 6, "context": "attention"}, "heads"),
+        (
+            "flowpp",
+            (1, 4, 4),
+            {"actnorm": "pixel"},
+            "options.actnorm: 'pixel' is not one of",
+        ),
         ("flowpp", (1, 4, 4), {"logit_margin": 0.5}, "logit_margin"),
         ("residual-flow", (1, 4, 4), {"levels": 3}, "levels"),
         ("residual-flow", (1, 4, 4), {"lipschitz": 0.0}, "lipschitz"),
@@ -208,7 +215,7 @@ def test_inverse_in_single_precision(name):
         assert (model.decode(model.encode_continuous(y)[0]) - y).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("name", ["flowpp", "residual-flow"])
+@pytest.mark.parametrize("name", EXACT_FLOWS)
 def test_log_det_is_the_jacobians(name):
     model = tiny(name, (2, 4, 4))
     y = model.to_continuous(images(model, 2), torch.rand(2, *model.shape))

@@ -1,9 +1,11 @@
 import pytest
 import torch
-from baselines import images, noise, tiny
+from baselines import config, filled, images, noise, options_of, tiny
 
 from marscf.errors import EvaluationError
+from marscf.flows.actnorm import ActNorm
 from marscf.flows.residual import ResidualBlock
+from marscf.models import build
 from marscf.models.residual_flow import NORM_ITERATIONS, ResidualFlow
 from marscf.nets.lipschitz import LipschitzConv2d
 
@@ -121,6 +123,44 @@ def test_the_protocol_says_how():
     assert "whole Jacobians" in ResidualFlow((1, 8, 8), 17, blocks=1, channels=4).likelihood
     likelihood = ResidualFlow((3, 8, 8), 256, blocks=1, channels=4, exact_terms=12, probes=3).likelihood
     assert "12 exact terms" in likelihood and "3 probe" in likelihood
+
+
+def test_weights_files_of_the_first_version_mean_the_same():
+    """Names and shapes of the weights, and what they give, recorded before there were options for more."""
+    model, names = filled(build(config("residual-flow", (2, 4, 4))))
+    assert names == "f9116fa96d44587025b36637b1b0102b2066d97f3ef2fd7db35691262f2a578c"
+    with torch.no_grad():
+        log_prob = model.log_prob(images(model, 2), noise(model, 2))
+    recorded = torch.tensor([-120.01650245861985, -107.39582095631269], dtype=torch.float64)
+    torch.testing.assert_close(log_prob, recorded, atol=1e-9, rtol=0)
+
+
+def test_fully_connected_blocks_stand_at_the_end():
+    model = tiny("residual-flow", (3, 4, 8), fc_blocks=3, fc_channels=5)
+    closing = model.layers[-8]  # then comes the flattening
+    assert isinstance(closing, ActNorm) and closing.bias.shape == (12, 1, 1)
+    assert [tuple(z.shape) for z in model.draw_eps(1)] == [(1, 96, 1, 1)]
+    for block, norm in zip(model.layers[-6::2], model.layers[-5::2], strict=True):
+        shapes = [tuple(conv.weight.shape) for conv in block.net.convs]
+        assert shapes == [(5, 96, 1, 1), (5, 5, 1, 1), (96, 5, 1, 1)]
+        assert len(block.net.raw_betas) == 3  # each layer has its activation before it
+        assert norm.bias.shape == (96, 1, 1)
+
+
+def test_first_batch_scales_no_position_beyond_the_least_variance():
+    torch.manual_seed(0)
+    model = build(config("residual-flow", (1, 4, 4), fc_blocks=1))
+    x = torch.full((1, 1, 4, 4), 5, dtype=torch.uint8)
+    model.initialise(x, noise(model, 1))  # of one image no position varies
+    assert torch.allclose(model.layers[-1].log_scale.exp(), torch.tensor(0.2).rsqrt(), atol=1e-4)
+
+
+@pytest.mark.parametrize("dataset, millions", [("cifar10", 25.2), ("imagenet32", 47.1)])
+def test_as_many_parameters_as_the_authors_code_makes(dataset, millions):
+    """At scale `paper`, rounded: our ActNorms after a squeeze have four times the channels."""
+    with torch.device("meta"):
+        model = ResidualFlow((3, 32, 32), 256, **options_of("paper", dataset, "residual-flow"))
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.05)
 
 
 def test_weights_serve_every_image_size():

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from marscf.errors import ConfigError
-from marscf.nets.gated_attention import GatedAttention, GatedAttentionNet, position_code
+from marscf.nets.gated_attention import GatedAttention, GatedAttentionNet, GatedConv, position_code
 from marscf.nets.weight_norm import WeightNormConv2d
 
 
@@ -45,3 +45,53 @@ def test_conditioning_image_reaches_the_output():
 def test_heads_must_divide_channels():
     with pytest.raises(ConfigError, match="3 attention heads do not divide channels: 8"):
         GatedAttentionNet(2, 8, 6, blocks=1, heads=3)
+
+
+def test_learned_positions_are_learned_and_used():
+    torch.manual_seed(0)
+    net = GatedAttentionNet(2, 8, 6, blocks=1, heads=2, size=(6, 4)).eval()
+    assert net.positions.shape == (24, 8)
+    x = torch.randn(1, 2, 6, 4)
+    before = net(x)
+    before.sum().backward()
+    assert net.positions.grad.any(1).all()
+    with torch.no_grad():
+        net.positions.copy_(net.positions.flip(0))
+    assert not torch.allclose(net(x), before)
+
+
+@pytest.mark.parametrize("dropped", ["channels", "values"])
+def test_what_dropout_drops(dropped):
+    torch.manual_seed(0)
+    conv = GatedConv(64, 0.5, dropped=dropped).train()
+    kept = []
+    conv.dropout.register_forward_hook(lambda module, inputs, output: kept.append(output != 0))
+    conv(torch.randn(2, 64, 4, 4))
+    per_channel = kept[0].float().mean((2, 3))
+    share = per_channel.mean().item()
+    assert 0.35 < share < 0.65
+    # A channel's values go together, or each by itself.
+    assert (per_channel.var() > 0.2) == (dropped == "channels")
+
+
+def test_dropped_values_of_attention_are_its_results():
+    torch.manual_seed(0)
+    attention = GatedAttention(8, 2, 0.5, "values").train()
+    code = position_code(64, 8, torch.device("cpu"))
+    seen = []
+    attention.gate.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    x = torch.randn(2, 8, 8, 8)
+    attention(x, code), attention.eval()(x, code)
+    dropped, whole = seen
+    kept = dropped != 0
+    assert 0.4 < kept.float().mean() < 0.6
+    torch.testing.assert_close(dropped[kept], 2 * whole[kept])
+
+
+def test_a_concat_elu_before_the_exit():
+    torch.manual_seed(0)
+    net = GatedAttentionNet(2, 8, 6, blocks=1, heads=2, exit_elu=True)
+    seen = []
+    net.exit.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    net(torch.randn(2, 2, 4, 4))
+    assert seen[0].shape == (2, 16, 4, 4) and seen[0].min() > -1 and seen[0].max() > 1
