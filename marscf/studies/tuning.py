@@ -35,6 +35,7 @@ COLUMNS = [
 ]
 PACE_STEPS = 20  # that tell how long a step takes
 VALIDATIONS = 4  # in a trial
+BASE = "as it is"  # the trial that changes nothing
 
 
 class Trial(Strict):
@@ -60,6 +61,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trials", help="some of config/tuning.yaml, by commas (default: all)")
     parser.add_argument("--minutes", type=float, help="of processor time, for each trial")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--show", action="store_true", help="print what was tried, as Markdown, and try nothing"
+    )
     parser.add_argument("--device", default="auto", help=HELP)
     parser.epilog = """writes  reports/tuning/SCALE.csv   a row for each trial; a call goes on from it
 example:
@@ -74,6 +78,9 @@ def run(args: argparse.Namespace) -> None:
     names = args.trials.split(",") if args.trials else list(tuning.trials)
     out = Path("reports/tuning") / f"{args.scale}.csv"
     rows = read_rows(out)
+    if args.show:
+        print(markdown(rows))
+        return
     done = {(row["dataset"], row["system"], row["trial"], row["seed"]) for row in rows}
     for dataset in datasets:
         for system in systems:
@@ -155,6 +162,30 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         return []
     with open(path, newline="") as stream:
         return list(csv.DictReader(stream))
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """Return a table for each dataset and host: a line for each trial, a column for each system.
+
+    "as it is" shows validation bits/dim, the other trials how far they are from it.
+    """
+    text = []
+    for dataset, host in dict.fromkeys((row["dataset"], row["host"]) for row in rows):
+        of = [row for row in rows if (row["dataset"], row["host"]) == (dataset, host)]
+        systems = list(dict.fromkeys(row["system"] for row in of))
+        bits = {(row["trial"], row["system"]): float(row["validation_bits_per_dim"]) for row in of}
+        text += [f"{dataset} ({host}):", "", f"| | {' | '.join(systems)} |", "|---|" + "--:|" * len(systems)]
+        for trial in dict.fromkeys(row["trial"] for row in of):
+            cells = [_cell(trial, bits.get((trial, name)), bits.get((BASE, name))) for name in systems]
+            text.append(f"| {trial} | {' | '.join(cells)} |")
+        text.append("")
+    return "\n".join(text)
+
+
+def _cell(trial: str, value: float | None, base: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" if trial == BASE or base is None else f"{value - base:+.3f}"
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
