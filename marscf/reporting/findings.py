@@ -6,21 +6,18 @@ A system's number is the mean over its seeds, never the best of them. The texts 
 
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from marscf.config import load_config
 from marscf.errors import MarscfError
 from marscf.reporting import sources
 from marscf.reporting.collect import REAL
-from marscf.reporting.interpolation import DENSITIES, gains, read_scores
 from marscf.reporting.metrics import metric_of, pretty, title
+from marscf.reporting.path_findings import of_paths
 from marscf.reporting.speed import SWEEP, read_sweep
 from marscf.reporting.tables import anchor
-from marscf.runs import Run
 
 if TYPE_CHECKING:
     import pandas
@@ -127,7 +124,7 @@ def findings(metrics: "pandas.DataFrame", scale: str) -> list[Finding]:
         bits = _rows(metrics, "bits_per_dim", dataset)
         if "histogram" in bits:
             found.append(_all_beat(bits, bits["histogram"]))
-    return [*found, *_of_sweep(scale), *_of_paths(scale)]
+    return [*found, *_of_sweep(scale), *(Finding(*path) for path in of_paths(scale))]
 
 
 def _cost(metrics: "pandas.DataFrame", dataset: str, *systems: str) -> str:
@@ -197,35 +194,6 @@ def _faster(claim: str, sweep: "pandas.DataFrame") -> Finding:
     return Finding(
         claim, "holds" if holds else "fails", f"PixelCNN's time over mAR-SCF (MixLogCDF)'s: {text} ({device})"
     )
-
-
-def _of_paths(scale: str) -> Iterator[Finding]:
-    """What the paper's interpolation does to densities and to the Inception score halfway, by study."""
-    better = (
-        "Halfway between two images the paper's path has a better Inception score than the straight line."
-    )
-    denser = "All of the way the paper's path is denser, in log p(z), than the straight line (our own check)."
-    config = load_config()
-    for study in config.scale(scale).studies.interpolation:
-        run = Run(scale, study.dataset, study.system, config.seeds(scale, study.system)[0])
-        try:
-            scores, points = read_scores(str(run.path)), gains(str(run.path))
-        except MarscfError:
-            continue
-        halfway = scores[(scores["t"] - 0.5).abs() == (scores["t"] - 0.5).abs().min()]
-        rows = {row["method"]: row for row in halfway.to_dict("records")}
-        if {"ours", "linear"} <= rows.keys():
-            ours, linear = ({**vars(run), **rows[method]} for method in ("ours", "linear"))
-            yield _better(better, ours, linear, ("moved", "straight"))
-        higher = points.loc[points["method"] != "linear", list(DENSITIES)] > 0
-        counts = {name: f"at {higher[name].sum()} of {len(higher)} interior points" for name in DENSITIES}
-        optimised, image = counts
-        evidence = (
-            f"{sources.system_title(run.system)} on {sources.dataset_title(run.dataset)}, over all λ1: "
-            f"{optimised}, which is optimised, is higher [{counts[optimised]}](#{anchor(vars(run))}); "
-            f"{image} of the image, which is not, {counts[image]}"
-        )
-        yield Finding(denser, "holds" if higher[optimised].all() else "fails", evidence)
 
 
 def headlines(metrics: "pandas.DataFrame", scale: str, found: list[Finding]) -> list[str]:
