@@ -88,7 +88,7 @@ def _better(
         f"{distance[True]:.2g}, the straight line's {distance[False]:.2g} (of unrelated images: about 2)"
     )
     if verdict != "holds":
-        text += ". So the method does not help here"
+        text += ". So no help from the method is seen here"
         if premise == "fails":
             text += ": the straight line is denser than real images are, and leaves density nothing to gain"
     return verdict, text

@@ -126,7 +126,7 @@ def test_findings_follow_the_numbers(workdir):
     metrics.loc[chosen, "value"] = 2.5
     found = findings(metrics, "quick")
     assert {f.claim: f.verdict for f in found}[least] == "fails"
-    assert "do not hold here 1," in headlines(metrics, "quick", found)[1]
+    assert "do not hold here 2," in headlines(metrics, "quick", found)[1]  # and the premise of interpolation
 
 
 def test_headline_and_findings_take_the_mean_over_seeds_and_not_the_best(workdir):
