@@ -109,5 +109,7 @@ def _choice(scores: "pandas.DataFrame", drawn: Drawn) -> str:
         without = val["ignored", drawn.shown]
         text += f", and points moved without the density term {without:.2f}"
         if without >= shown > straight:
-            text += "; the gain is that of the third term, the pull towards a real image, and not density's"
+            text += (
+                "; what is gained there is the third term's, the pull towards a real image, and not density's"
+            )
     return f"{text}."
