@@ -9,9 +9,9 @@ and is the straight line for λ1 = λ2 = 0. Norms and units are not known; here 
     J(z) = mean(((z-z_line)/s)²) - λ1·log p(z)/D + λ2·min(mean(((y-y_A)/s_y)²), mean(((y-y_B)/s_y)²)).
 
 - Each latent is measured in the standard deviation s of real images' latents of its level, pixels in that of
-  real images' pixels, s_y; both distances are then 2 between two unrelated images. log p(z) is in nats per
-  dimension. So nothing depends on the scale of a latent, which is arbitrary: a flow that ends in z/2 has the
-  same density of images. Times D, these are sums of squares and plain nats.
+  real images' pixels, s_y; both distances are then about 2 between two unrelated images. log p(z) is in nats
+  per dimension. So nothing depends on the scale of a latent, which is arbitrary: a flow that ends in z/2 has
+  the same density of images. Times D, these are sums of squares and plain nats.
 - Norms are squared. A plain one has a slope at its zero, the start, and holds the point there for small λ.
 - The densest images of a flow are not its typical ones. So, unless asked otherwise, density counts up to that
   of the denser real end, and no point ends denser than that (`relax`).
