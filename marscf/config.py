@@ -159,14 +159,17 @@ class Interpolation(Strict):
 
     dataset: str
     system: str
-    pairs: PositiveInt = 4  # drawn in Fig. 11, with every λ
-    score_pairs: PositiveInt = 64  # of the Inception score in Fig. 12, the drawn ones among them
+    pairs: PositiveInt = 4  # of test images, drawn in Fig. 11
+    score_pairs: PositiveInt = 64  # of test images, of the scores in Fig. 12; the drawn ones are among them
+    validation_pairs: Annotated[int, Field(ge=2)] = 24  # of validation images, by which λ is chosen
     batch_size: PositiveInt = 256  # points that are moved at once, in whole pairs
     points: Annotated[int, Field(ge=3)] = 9  # along a path, both ends counted
     iterations: PositiveInt = 100
-    learning_rate: PositiveFloat = 5e-2
-    distance: Literal["standardised", "plain"] = "standardised"  # in each level's standard deviations, or not
-    # λ1, each against λ2 = the middle one, which is drawn: only their ratio matters
+    learning_rate: PositiveFloat = 5e-2  # in the standard deviations of each level's latents
+    objective: Literal["three-term", "two-term"] = "three-term"  # see marscf/studies/interpolation.py
+    # up to where log p(z) counts: to that of the denser real end, or without bound, or not at all
+    density: Literal["typical", "unbounded", "ignored"] = "typical"
+    # λ1 = λ2, of which one is chosen; λ = 0, the straight line, is always among them
     lambdas: Annotated[list[PositiveFloat], Field(min_length=1)] = [0.2, 0.35, 0.5]
 
 

@@ -6,26 +6,23 @@ hold links as Markdown does, `[2.32](#run-digits-glow-seed0)`: each number to it
 takes them out.
 """
 
-import math
 import re
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from marscf.config import load_config
 from marscf.errors import MarscfError
 from marscf.reporting import sources
 from marscf.reporting.collect import REAL
-from marscf.reporting.interpolation import DENSITIES, gains, read_scores
-from marscf.reporting.metrics import metric_of, pretty, title
+from marscf.reporting.metrics import pretty, title
+from marscf.reporting.path_findings import of_paths
 from marscf.reporting.significance import SEEDS, difference, missing
 from marscf.reporting.speed import SWEEP, read_sweep
 from marscf.reporting.tables import anchor
-from marscf.runs import Run
 
 if TYPE_CHECKING:
     import pandas
@@ -116,22 +113,6 @@ def _compared(
     return Finding(claim, found.verdict, f"{evidence}; {gain}")
 
 
-def _better(claim: str, winner: dict, loser: dict, names: tuple[str, str]) -> Finding:
-    """Whether one number of a run is better than another of it, by more than their errors leave to chance.
-
-    `names` are what the two are called.
-    """
-    name = winner["metric"]
-    sign = -1 if metric_of(name).better == "higher" else 1
-    gain = sign * (loser["value"] - winner["value"])
-    errors = [row["stderr"] for row in (winner, loser) if row["stderr"] == row["stderr"]]
-    noise = CONFIDENT * math.hypot(*errors) if errors else 0.0
-    verdict = "holds" if gain > noise else "fails" if gain < -noise else "open"
-    numbers = (f"{called} {_number([row])}" for row, called in zip((winner, loser), names, strict=True))
-    place = sources.dataset_title(winner["dataset"])
-    return Finding(claim, verdict, f"{title(name)} on {place}: {' against '.join(numbers)}")
-
-
 #: What a comparison's fairness depends on: metric -> its words.
 COSTS = {
     "parameters": "parameters",
@@ -173,7 +154,7 @@ def findings(metrics: "pandas.DataFrame", scale: str) -> list[Finding]:
         bits = _rows(metrics, "bits_per_dim", dataset)
         if "histogram" in bits:
             found.append(_all_beat(bits, bits["histogram"]))
-    return [*found, *_of_sweep(scale), *_of_paths(scale)]
+    return [*found, *_of_sweep(scale), *(Finding(*path) for path in of_paths(scale))]
 
 
 def _cost(metrics: "pandas.DataFrame", dataset: str, *systems: str) -> str:
@@ -241,35 +222,6 @@ def _faster(claim: str, sweep: "pandas.DataFrame") -> Finding:
     return Finding(
         claim, "holds" if holds else "fails", f"PixelCNN's time over mAR-SCF (MixLogCDF)'s: {text} ({device})"
     )
-
-
-def _of_paths(scale: str) -> Iterator[Finding]:
-    """What the paper's interpolation does to densities and to the Inception score halfway, by study."""
-    better = (
-        "Halfway between two images the paper's path has a better Inception score than the straight line."
-    )
-    denser = "All of the way the paper's path is denser, in log p(z), than the straight line (our own check)."
-    config = load_config()
-    for study in config.scale(scale).studies.interpolation:
-        run = Run(scale, study.dataset, study.system, config.seeds(scale, study.system)[0])
-        try:
-            scores, points = read_scores(str(run.path)), gains(str(run.path))
-        except MarscfError:
-            continue
-        halfway = scores[(scores["t"] - 0.5).abs() == (scores["t"] - 0.5).abs().min()]
-        rows = {row["method"]: row for row in halfway.to_dict("records")}
-        if {"ours", "linear"} <= rows.keys():
-            ours, linear = ({**vars(run), **rows[method]} for method in ("ours", "linear"))
-            yield _better(better, ours, linear, ("moved", "straight"))
-        higher = points.loc[points["method"] != "linear", list(DENSITIES)] > 0
-        counts = {name: f"at {higher[name].sum()} of {len(higher)} interior points" for name in DENSITIES}
-        optimised, image = counts
-        evidence = (
-            f"{sources.system_title(run.system)} on {sources.dataset_title(run.dataset)}, over all λ1: "
-            f"{optimised}, which is optimised, is higher [{counts[optimised]}](#{anchor(vars(run))}); "
-            f"{image} of the image, which is not, {counts[image]}"
-        )
-        yield Finding(denser, "holds" if higher[optimised].all() else "fails", evidence)
 
 
 def headlines(metrics: "pandas.DataFrame", scale: str, found: list[Finding]) -> list[str]:

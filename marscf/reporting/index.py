@@ -15,7 +15,7 @@ from marscf.files import read_json, replacing
 from marscf.reporting import sources, tables
 from marscf.reporting.collect import FLOOR, REAL, device, read_metrics, reports
 from marscf.reporting.findings import findings, headlines, plain
-from marscf.reporting.interpolation import sensitivity_table
+from marscf.reporting.interpolation_table import sensitivity_table
 from marscf.reporting.metrics import pretty, title
 from marscf.reporting.speed import SWEEP, growth_table, speed_table
 from marscf.reporting.style import PAGE

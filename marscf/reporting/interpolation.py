@@ -1,6 +1,7 @@
-"""Interpolations between test images (Fig. 11), their scores on the way (Fig. 12), and both by λ."""
+"""Interpolations between test images (Fig. 11) and their scores on the way (Fig. 12)."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,6 @@ from marscf.errors import MarscfError
 from marscf.reporting import sources, style
 from marscf.reporting.metrics import qualifier
 from marscf.reporting.samples import GAP, tiled
-from marscf.reporting.tables import Cell, Table, anchor
 from marscf.runs import Run
 
 if TYPE_CHECKING:
@@ -20,9 +20,53 @@ if TYPE_CHECKING:
 
 END = "#0072B2"  # of the frame of real images
 METHODS = {
-    "linear": ("linear", "#666666", "s", "--"),
-    "ours": ("ours (the paper's path)", "#D55E00", "o", "-"),
+    "linear": ("straight line", "#666666", "s", "--"),
+    "moved": ("moved off it (our reading)", "#D55E00", "o", "-"),
 }
+LINE = 0.0  # the λ of the straight line
+WAY = {"split", "density", "lambda"}
+POINTS = WAY | {"pair", "point", "t", "log_prob_latent", "log_prob_image", "line_distance", "image_distance"}
+SCORES = WAY | {"t", "metric", "value", "stderr", "difference", "difference_stderr", "n", "protocol"}
+DRAWN = {"images", "t", "density", "shown", "chosen"}
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A run's drawn pairs of test images, and by which λ they were moved."""
+
+    images: np.ndarray  # uint8 (pairs, 2 methods, points, C,H,W), grey levels stretched to 0 … 255
+    t: np.ndarray  # (points,)
+    density: str
+    shown: float  # λ
+    chosen: float  # λ; 0 where the straight line scored highest on the validation pairs
+
+
+def read_paths(run: str) -> Drawn:
+    """Read the images of Fig. 11."""
+    path = _needed(run, "interpolation.npz")
+    with np.load(path, allow_pickle=False) as saved:
+        _check(path, run, saved.files, DRAWN)
+        numbers = (float(saved["shown"]), float(saved["chosen"]))
+        return Drawn(sources.stretched(saved["images"], run), saved["t"], str(saved["density"]), *numbers)
+
+
+def read_points(run: str) -> "pandas.DataFrame":
+    """Read the numbers of all points, see `POINTS`: log-densities in nats, distances as mean squares."""
+    return _read(run, "interpolation.csv", POINTS)
+
+
+def read_scores(run: str) -> "pandas.DataFrame":
+    """Read the scores; see `SCORES`. `t` is NaN for the mean over the interior, differences for the line."""
+    return _read(run, "interpolation_scores.csv", SCORES)
+
+
+def _read(run: str, name: str, columns: set[str]) -> "pandas.DataFrame":
+    import pandas
+
+    path = _needed(run, name)
+    table = pandas.read_csv(path)
+    _check(path, run, list(table), columns)
+    return table
 
 
 def _needed(run: str, name: str) -> Path:
@@ -32,87 +76,22 @@ def _needed(run: str, name: str) -> Path:
     return path
 
 
-def read_paths(run: str) -> tuple[np.ndarray, np.ndarray]:
-    """A run's paths, `uint8 (pairs, 2 methods, points, C,H,W)` stretched to 0 … 255, and `t (points,)`."""
-    with np.load(_needed(run, "interpolation.npz"), allow_pickle=False) as saved:
-        return sources.stretched(saved["images"], run), saved["t"]
+def _check(path: Path, run: str, found: Sequence[str], needed: set[str]) -> None:
+    if missing := sorted(needed - set(found)):
+        raise MarscfError(
+            f"{path} is of an older version (it has no {missing[0]}); make it again with: "
+            f"marscf study interpolate {run}"
+        )
 
 
-def read_scores(run: str) -> "pandas.DataFrame":
-    """A run's scores along the paths: columns method, t, metric, value, stderr, n, protocol."""
-    import pandas
-
-    return pandas.read_csv(_needed(run, "interpolation_scores.csv"))
-
-
-DENSITIES = {"log p(z)": "log_prob_latent", "log p(x)": "log_prob_image"}  # what is optimised comes first
-
-
-def sensitivity_table(runs: Sequence[str]) -> Table:
-    """How the paths depend on λ1: gains in log-density over the straight line, distances to the ends."""
-    caption = (
-        "Interpolation by λ1 (λ2 is the middle λ1): gain over the straight line in log p(z) of the latents, "
-        "which is optimised, and in log p(x) of the image, which is not; in nats, mean ± standard error over "
-        "the pairs, the least, and at how many interior points it is a gain"
-    )
-    columns = [f"{words}{name}" for name in DENSITIES for words in ("gain in ", "least gain in ", "higher ")]
-    columns.append("squared distance to the nearer end")
-    table = Table(caption, ["dataset", "system", "path", *columns])
-    for run in runs:
-        of = Run.from_path(run)
-        names = [
-            Cell(sources.dataset_title(of.dataset), of.dataset),
-            Cell(sources.system_title(of.system), of.system, anchor(vars(of))),
-        ]
-        table.rows += [[*names, *cells] for cells in _by_lambda(run)]
-    return table
-
-
-def gains(run: str) -> "pandas.DataFrame":
-    """The interior points of a run's drawn pairs by pair and point, with their gains in `DENSITIES`.
-
-    A gain is over the straight line's point of the same pair and t, in nats; 0 on the line itself.
-    """
-    import pandas
-
-    rows = pandas.read_csv(_needed(run, "interpolation.csv"))
-    rows = rows[~rows["point"].isin([rows["point"].min(), rows["point"].max()])].set_index(["pair", "point"])
-    line = rows[rows["method"] == "linear"]
-    for name, column in DENSITIES.items():
-        rows[name] = rows[column] - line[column].reindex(rows.index)
-    return rows
-
-
-def _by_lambda(run: str) -> Iterator[list[Cell]]:
-    """The straight line's row, then one for each λ1."""
-    for (method, value), path in gains(run).groupby(["method", "lambda"]):
-        ours = method != "linear"
-        cells = [Cell(f"λ1 = {value:g}", value) if ours else Cell("straight line")]
-        for name in DENSITIES:
-            gain = path[name]
-            cells += [_mean(gain), _value(gain.min()), _higher(gain)] if ours else [Cell("–", "")] * 3
-        yield [*cells, _mean(path["distance"])]
-
-
-def _mean(values: "pandas.Series") -> Cell:
-    """The mean over pairs of their means over points, ± its standard error."""
-    pairs = values.groupby("pair").mean()
-    error = f" ± {pairs.sem():.2g}" if len(pairs) > 1 else ""
-    return Cell(f"{pairs.mean():,.1f}{error}", float(pairs.mean()), note=f"{len(pairs)} pairs", kind="number")
-
-
-def _higher(gain: "pandas.Series") -> Cell:
-    """At how many of the points it is a gain."""
-    count = int((gain > 0).sum())
-    return Cell(f"at {count} of {len(gain)}", count, kind="number")
-
-
-def _value(value: float) -> Cell:
-    return Cell(f"{value:,.3g}", float(value), kind="number")
+def _title(run: str, drawn: Drawn) -> str:
+    of = Run.from_path(run)
+    text = f"{sources.system_title(of.system)}, {sources.dataset_title(of.dataset)}, λ = {drawn.shown:g}"
+    return text if drawn.chosen != LINE else f"{text}\n(on validation pairs no λ beat the straight line)"
 
 
 def paths(runs: Sequence[str], pairs: int = 6) -> "Figure":
-    """Draw Fig. 11: each pair of test images as two rows, linear above and ours below, from end to end.
+    """Draw Fig. 11: each pair of test images as two rows, the straight line above, the moved points below.
 
     The ends, real images, stand apart from the points between them, in a frame.
     """
@@ -120,20 +99,19 @@ def paths(runs: Sequence[str], pairs: int = 6) -> "Figure":
 
     style.use()
     read = [read_paths(run) for run in runs]
-    most, points = max(min(pairs, len(images)) for images, _ in read), max(len(t) for _, t in read)
+    most = max(min(pairs, len(drawn.images)) for drawn in read)
+    points = max(len(drawn.t) for drawn in read)
     each = 2 if len(runs) == 1 else 1  # columns of pairs that a run gets
     rows, columns = -(-most // each), each * len(runs)
     cell = style.PAGE / columns / (points + 2)
     figure = pyplot.figure(figsize=(style.PAGE, cell * 2.5 * rows + 0.4))
     grid = figure.add_gridspec(rows, columns)
-    for column, (run, (images, t)) in enumerate(zip(runs, read, strict=True)):
-        of = Run.from_path(run)
-        for pair, both in enumerate(images[:pairs]):
+    for column, (run, drawn) in enumerate(zip(runs, read, strict=True)):
+        for pair, both in enumerate(drawn.images[:pairs]):
             axes = figure.add_subplot(grid[pair // each, column * each + pair % each])
-            _pair(axes, both, t, labelled=pair >= min(pairs, len(images)) - each)
+            _pair(axes, both, drawn.t, labelled=pair >= min(pairs, len(drawn.images)) - each)
             if pair == 0:
-                name = f"{sources.system_title(of.system)}, {sources.dataset_title(of.dataset)}"
-                axes.set_title(name, loc="left")
+                axes.set_title(_title(run, drawn), loc="left")
     return figure
 
 
@@ -176,21 +154,23 @@ def scores(runs: Sequence[str]) -> "Figure":
     width = style.COLUMN if len(runs) == 1 else style.PAGE
     figure, panels = pyplot.subplots(1, len(runs), figsize=(width, 2.4), squeeze=False)
     for axes, run in zip(panels[0], runs, strict=True):
-        of, table = Run.from_path(run), read_scores(run)
-        for aside, (method, (label, colour, marker, dash)) in zip(
-            (-0.006, 0.006), METHODS.items(), strict=True
+        table = read_scores(run)
+        table = table[table["split"].eq("test") & table["t"].notna()]
+        moved = table["lambda"] != LINE
+        for aside, rows, look in zip(
+            (-0.006, 0.006), (table[~moved], table[moved]), METHODS.values(), strict=True
         ):
-            rows = table[table["method"] == method].sort_values("t")
-            look = {"color": colour, "marker": marker, "ls": dash, "capsize": 2, "elinewidth": 0.8}
-            axes.errorbar(rows["t"] + aside, rows["value"], yerr=rows["stderr"], label=label, **look)
+            label, colour, marker, dash = look
+            line = {"color": colour, "marker": marker, "ls": dash, "capsize": 2, "elinewidth": 0.8}
+            axes.errorbar(rows["t"] + aside, rows["value"], yerr=rows["stderr"], label=label, **line)
         if table.empty:
             axes.text(0.5, 0.5, "no scores: this scale has\nno feature extractor", ha="center", va="center")
         else:
             first = table.iloc[0]
             extractor = qualifier(first["metric"]) or "Inception"
             axes.set_ylabel(f"Inception score by {extractor}")
-            axes.set_xlabel(f"t, from one image to the other ({first['n']} images at each)")
-        axes.set_title(f"{sources.system_title(of.system)}, {sources.dataset_title(of.dataset)}")
+            axes.set_xlabel(f"t, from one image to the other ({first['n']} pairs)")
+        axes.set_title(_title(run, read_paths(run)))
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure

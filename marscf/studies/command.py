@@ -25,15 +25,20 @@ examples:
   marscf study sampling-speed --scale paper --systems glow,marscf-mixlogcdf --device cuda"""
 
 INTERPOLATE = """\
-Walk between pairs of real test images in a flow's latent space, straight and through dense regions (Figs. 11
-and 12): Adamax on -λ1·log p(z) + λ2·min(|z-z_A|², |z-z_B|²) from each point of the straight line. What is
-raised is log p(z) of the latents; log p(x) of the image is recorded beside it and may fall.
+Walk between pairs of real images in a flow's latent space, straight and moved off the straight line (Figs. 11
+and 12). Points are moved by Adamax on
+    |z-z_line|² - λ1·log p(z) + λ2·min(|x-x_A|², |x-x_B|²),   x the image of z,
+all three per dimension, distances in the standard deviations of real images' latents and pixels. This is our
+reading of a method whose equation the paper's supplement doesn't print. λ1 = λ2 is chosen on pairs of
+validation images, by the score that is compared on pairs of test images; 0, the straight line, may be chosen.
+Unless density is unbounded, no point ends denser than the denser of its two real ends, or than it started.
 Settings: the entry of studies.interpolation for the run's dataset and system in config/scales/SCALE.yaml,
 else defaults.
 
-writes  RUN/interpolation.npz         images uint8 (pairs, 2 methods, points, C, H, W), and t
-        RUN/interpolation.csv         log-densities (nats) and squared latent distance of every point
-        RUN/interpolation_scores.csv  Inception score over t, both methods
+writes  RUN/interpolation.npz         images of drawn test pairs, uint8 (pairs, 2 methods, points, C, H, W),
+                                      t, and the λ that was chosen
+        RUN/interpolation.csv         log-densities (nats) and distances of every point, validation and test
+        RUN/interpolation_scores.csv  Inception score over t, its difference from the straight line's
 An interrupted call goes on by batches of pairs.
 examples:
   marscf study interpolate data/runs/quick/digits/marscf-affine/seed0
@@ -67,7 +72,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--systems", help="some of config/systems, by commas (default: all with sampling depth)"
     )
     speed.add_argument("--out", metavar="FILE", type=Path, help="default: reports/SCALE/sampling_speed.csv")
-    walk = add("interpolate", "paths between test images (Figs. 11, 12)", INTERPOLATE)
+    walk = add("interpolate", "paths between real images (Figs. 11, 12)", INTERPOLATE)
     latents = add("latents", "correlation among the channels of the last latent", LATENTS)
     for study in (walk, latents):
         study.add_argument("run_folder", metavar="RUN", help="data/runs/<scale>/<dataset>/<system>/seed<k>")

@@ -1,6 +1,6 @@
-"""The Inception score along a path (Fig. 12)."""
+"""The Inception score along paths (Fig. 12), and by how much it differs between them."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,12 @@ def inception_score(probabilities: np.ndarray) -> tuple[float, float]:
     jackknife's, over images. Raises `EvaluationError` for fewer than two images or rows that are no
     distribution.
     """
+    score, without = _leaving_one_out(probabilities)
+    return score, _jackknife(without)
+
+
+def _leaving_one_out(probabilities: np.ndarray) -> tuple[float, np.ndarray]:
+    """The score of n images, and the n scores of all but one."""
     p = np.asarray(probabilities, dtype=np.float64)
     n = len(p)
     if n < 2 or not (np.isfinite(p).all() and (p >= 0).all() and np.allclose(p.sum(1), 1, atol=1e-3)):
@@ -27,26 +33,44 @@ def inception_score(probabilities: np.ndarray) -> tuple[float, float]:
     score = np.exp(negative_entropy.mean() - of_mean)
     mean_without = (total - p) / (n - 1)
     entropy_without = (negative_entropy.sum() - negative_entropy) / (n - 1)
-    without = np.exp(entropy_without - _p_log_p(mean_without).sum(1))
-    error = np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum())
-    return float(score), float(error)
+    return float(score), np.exp(entropy_without - _p_log_p(mean_without).sum(1))
+
+
+def _jackknife(without: np.ndarray) -> float:
+    """The standard error of what takes the values `without (n,)` as one of n observations is left out."""
+    n = len(without)
+    return float(np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum()))
 
 
 def _p_log_p(p: np.ndarray) -> np.ndarray:
     return p * np.log(np.maximum(p, np.finfo(np.float64).tiny))
 
 
-def score_paths(
-    images: np.ndarray, t: np.ndarray, methods: tuple[str, ...], extractor: "Extractor"
-) -> Iterator[list[Any]]:
-    """Yield a row `method, t, metric, value, stderr, n, protocol` for each method and point.
+#: The columns that `score_paths` gives for each path.
+COLUMNS = ("t", "metric", "value", "stderr", "difference", "difference_stderr", "n", "protocol")
 
-    `images` is uint8 `(pairs, methods, points, C,H,W)`; each score is over the pairs' images at one `t`. It
-    grows with the number of images, so compare scores of equal n alone: the protocol says which.
+
+def score_paths(
+    paths: Mapping[Hashable, np.ndarray], t: np.ndarray, extractor: "Extractor"
+) -> Iterator[tuple[Hashable, list[Any]]]:
+    """Yield `(path, COLUMNS)` for each path at each t, and for the mean over its inner t, where t is "".
+
+    Each path is uint8 `(pairs,points,C,H,W)`; a score is over all pairs' images at one t. The difference is
+    to the first path's score there ("" for that path itself). All errors are the jackknife's over pairs, so
+    that of a difference counts what both have of the same pair. A score grows with the number of images:
+    compare scores of equal n alone; the protocol says which.
     """
-    pairs = len(images)
-    protocol = f"{pairs} images at each t as one set, jackknife error; {extractor.card}"
-    for index, method in enumerate(methods):
-        for point, at in enumerate(t):
-            value, error = inception_score(extractor.probabilities(images[:, index, point]))
-            yield [method, float(at), extractor.metric("inception_score"), value, error, pairs, protocol]
+    reference: tuple[np.ndarray, np.ndarray] | None = None
+    for path, images in paths.items():
+        pairs = len(images)
+        protocol = f"{pairs} images at each t as one set, jackknife error over pairs; {extractor.card}"
+        found = [_leaving_one_out(extractor.probabilities(images[:, point])) for point in range(len(t))]
+        score, without = (np.array(values) for values in zip(*found, strict=True))  # (T,), (T,pairs)
+        score, without = np.append(score, score[1:-1].mean()), np.vstack([without, without[1:-1].mean(0)])
+        for place, at in enumerate([*map(float, t), ""]):
+            numbers = [float(score[place]), _jackknife(without[place]), "", ""]
+            if reference is not None:
+                difference = without[place] - reference[1][place]
+                numbers[2:] = [float(score[place] - reference[0][place]), _jackknife(difference)]
+            yield path, [at, extractor.metric("inception_score"), *numbers, pairs, protocol]
+        reference = reference or (score, without)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from interpolation_files import make_interpolation
 
 REPOSITORY = Path(__file__).parents[2]
 SYSTEMS = {"glow": 1.90, "marscf-affine": 1.80, "histogram": 2.40}  # bits/dim
@@ -104,25 +105,6 @@ def make_sweep(root, scale="quick"):
     path = root / "reports" / scale / "sampling_speed.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(rows) + "\n")
-
-
-def make_interpolation(root, run, pairs=3, points=5):
-    """Write an interpolation study in which our path's scores are higher."""
-    folder, random = root / run, np.random.default_rng(1)
-    t = np.linspace(0, 1, points)
-    images = random.integers(0, 17, (pairs, 2, points, 1, 8, 8), dtype=np.uint8)
-    np.savez_compressed(folder / "interpolation.npz", images=images, t=t, methods=("linear", "ours"))
-    rows = ["method,t,metric,value,stderr,n,protocol"]
-    for method, sag in (("linear", 2.0), ("ours", 1.0)):
-        for at in t:
-            value = 6 - sag * 4 * at * (1 - at)
-            rows.append(f"{method},{at},inception_score[digits-net],{value},0.1,64,64 images at each t")
-    (folder / "interpolation_scores.csv").write_text("\n".join(rows) + "\n")
-    rows = ["pair,method,lambda,point,t,log_prob_latent,log_prob_image,distance"]
-    for pair in range(pairs):
-        for method, lam, base in (("linear", 0.0, -90), ("ours", 0.35, -80)):
-            rows += [f"{pair},{method},{lam},{i},{at},{base},{base - 5},{at}" for i, at in enumerate(t)]
-    (folder / "interpolation.csv").write_text("\n".join(rows) + "\n")
 
 
 def make_workdir(root):

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from interpolation_files import make_interpolation
 
 from marscf.data.arrays import open_split
 from marscf.errors import MarscfError
@@ -75,7 +76,7 @@ def test_samples_are_drawn_without_the_dataset(workdir):
 
 
 def test_frames_are_around_the_real_ends_and_they_alone(workdir):
-    read, _ = interpolation.read_paths(workdir[1])
+    read = interpolation.read_paths(workdir[1]).images
     for axes, pair in zip(interpolation.paths(workdir[1:2]).axes, read, strict=True):
         sheet = np.asarray(axes.images[0].get_array())
         assert len(axes.patches) == 2
@@ -85,6 +86,37 @@ def test_frames_are_around_the_real_ends_and_they_alone(workdir):
             np.testing.assert_array_equal(framed, samples.tiled(pair[:, point], 1))
         start = 8 + 2  # the images between them stand apart
         np.testing.assert_array_equal(sheet[:8, start : start + 8, 0], pair[0, 1, 0])
+
+
+def test_figures_11_and_12_say_which_lambda_they_show(workdir):
+    assert interpolation.paths(workdir[1:2]).axes[0].get_title("left").endswith("λ = 0.5")
+    assert interpolation.scores(workdir[1:2]).axes[0].get_title().endswith("λ = 0.5")
+    make_interpolation(Path(), workdir[1], chosen=0.0, shown=0.2)
+    title = interpolation.paths(workdir[1:2]).axes[0].get_title("left")
+    assert "λ = 0.2\n" in title and "no λ beat the straight line" in title
+
+
+def test_scores_are_of_the_test_pairs_at_each_t(workdir):
+    axes = interpolation.scores(workdir[1:2]).axes[0]
+    drawn = [[float(y) for y in container.lines[0].get_ydata()] for container in axes.containers]
+    np.testing.assert_allclose(drawn, [[8, 5, 5, 5, 8], [8, 7, 7, 7, 8]])
+
+
+@pytest.mark.parametrize("name", ["interpolation.csv", "interpolation_scores.csv"])
+def test_files_of_an_older_version_name_the_command(workdir, name):
+    path = Path(workdir[1]) / name
+    path.write_text("pair,method,lambda,point,t\n0,linear,0.0,0,0.0\n")
+    read = interpolation.read_points if name == "interpolation.csv" else interpolation.read_scores
+    with pytest.raises(
+        MarscfError, match=r"older version .* marscf study interpolate data/runs/quick"
+    ) as error:
+        read(workdir[1])
+    assert "\n" not in str(error.value)
+    np.savez(
+        Path(workdir[1]) / "interpolation.npz", images=np.zeros((1, 2, 3, 1, 8, 8), np.uint8), t=[0, 0.5, 1]
+    )
+    with pytest.raises(MarscfError, match="older version"):
+        interpolation.paths(workdir[1:2])
 
 
 def test_curves_over_minutes_end_at_the_minutes_of_training(workdir):

@@ -1,65 +1,92 @@
 from pathlib import Path
 
 import pytest
+from interpolation_files import REAL_POINT, WAYS, make_interpolation
 
 from marscf.reporting import tables
-from marscf.reporting.collect import collect, read_metrics
-from marscf.reporting.findings import findings, plain
+from marscf.reporting.collect import collect
 from marscf.reporting.index import write_index
-from marscf.reporting.interpolation import sensitivity_table
+from marscf.reporting.interpolation_table import sensitivity_table
 
-GAINS = {0.2: (1.0, -0.5), 0.5: (4.0, 2.0)}  # λ1 -> gain in log p(z) and log p(x) of the first inner point
-
-
-@pytest.fixture
-def study(workdir):
-    """A run's densities: two pairs, of which the second gains twice as much, and two inner points."""
-    rows = ["pair,method,lambda,point,t,log_prob_latent,log_prob_image,distance"]
-    for pair in (0, 1):
-        for point, t in enumerate((0, 0.25, 0.75, 1)):
-            rows.append(f"{pair},linear,0.0,{point},{t},{-90 - pair},{-95 + point},{10 * (point in (1, 2))}")
-            for value, (latent, image) in GAINS.items():
-                factor = (1 + pair) * (0, 1, 3, 0)[point]
-                gained = f"{-90 - pair + factor * latent},{-95 + point + factor * image}"
-                rows.append(f"{pair},ours,{value},{point},{t},{gained},{value * factor}")
-    (Path(workdir[1]) / "interpolation.csv").write_text("\n".join(rows) + "\n")
-    return workdir[1]
+LINE = WAYS["ignored", 0.0]
 
 
-def test_gains_are_over_the_straight_line_at_interior_points(study):
-    table = sensitivity_table([study])
-    assert [row[2].text for row in table.rows] == ["straight line", "λ1 = 0.2", "λ1 = 0.5"]
-    line, *ours = table.rows
-    assert [cell.value for cell in line[3:9]] == [""] * 6 and line[9].value == 10
-    for row, (value, gains) in zip(ours, GAINS.items(), strict=True):
-        # factors 1 and 3 of the first pair, 2 and 6 of the second: their means are 2 and 4
-        for (mean, least, higher), gain in zip((row[3:6], row[6:9]), gains, strict=True):
-            assert mean.value == pytest.approx(3 * gain)
-            assert least.value == pytest.approx(min(gain, 6 * gain))
-            assert higher.text == ("at 4 of 4" if gain > 0 else "at 0 of 4")
-        assert row[9].value == pytest.approx(3 * value)
-    assert ours[1][3].text == "12.0 ± 4"  # 8 and 16
+def rows_of(runs):
+    table = sensitivity_table(runs)
+    return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
 
 
-def test_finding_counts_where_each_density_is_higher_and_asks_it_of_the_optimised_one(study):
-    metrics = read_metrics(collect("quick", [study]))
+def test_real_images_line_and_every_choice_have_a_row_by_split(workdir):
+    names = [(row["pairs of"].value, row["images"].text) for row in rows_of(workdir[1:2])]
+    assert names == [
+        ("val", "real images"),
+        ("val", "straight line"),
+        ("val", "λ = 0.2, typical density"),
+        ("val", "λ = 0.5, typical density (chosen)"),
+        ("val", "λ = 0.5, unbounded density"),
+        ("val", "λ = 0.2, density ignored"),
+        ("val", "λ = 0.5, density ignored"),
+        ("test", "real images"),
+        ("test", "straight line"),
+        ("test", "λ = 0.5, typical density (chosen)"),
+    ]
 
-    def found():
-        return next(f for f in findings(metrics, "quick") if f.claim.startswith("All of the way"))
 
-    assert found().verdict == "holds"
-    assert "log p(z), which is optimised, is higher at 8 of 8 interior points" in plain(found().evidence)
-    assert "log p(x) of the image, which is not, at 4 of 8 interior points" in found().evidence
-    path = Path(study) / "interpolation.csv"
-    moved = "0,ours,0.2,1,0.25,-89.0,"  # to a place less dense than the line's
-    assert moved in path.read_text()
-    path.write_text(path.read_text().replace(moved, "0,ours,0.2,1,0.25,-90.5,"))
-    assert found().verdict == "fails" and "at 7 of 8" in found().evidence
+def test_where_no_choice_beats_the_line_it_is_the_line_that_was_chosen(workdir):
+    make_interpolation(Path(), workdir[1], chosen=0.0, shown=0.2)
+    names = [row["images"].text for row in rows_of(workdir[1:2])]
+    assert [name for name in names if "chosen" in name] == ["straight line (chosen)"] * 2
+    assert names[-1] == "λ = 0.2, typical density"
 
 
-def test_the_page_has_it(study):
+def test_numbers_are_means_over_the_inner_points_and_gains_over_the_line(workdir):
+    rows = rows_of(workdir[1:2])[:7]
+    for row, values in zip(rows, (REAL_POINT, *WAYS.values()), strict=True):
+        latent, image, moved, near, score = values
+        assert row["log p(z)"].value == pytest.approx(latent - 1)  # of the pairs 0, 1, 2 the mean
+        assert row["log p(z)"].text == f"{latent - 1:.2f} ± 0.58"
+        assert row["log p(x)"].value == pytest.approx(image)
+        assert row["score"].value == pytest.approx(score)
+        if row["images"].text == "real images":
+            assert row["denser than both ends"].text == row["distance from the line"].text == "–"
+            continue
+        assert row["distance from the line"].value == pytest.approx(moved)
+        assert row["distance to the nearer end"].value == pytest.approx(near)
+        assert row["denser than both ends"].text == "9 of 9"
+        if values is LINE:
+            assert row["gain in log p(z)"].text == row["gain in score"].text == "–"
+        else:
+            assert row["gain in log p(z)"].value == pytest.approx(latent - LINE[0])
+            assert row["gain in log p(x)"].value == pytest.approx(image - LINE[1])
+            assert row["gain in score"].value == pytest.approx(score - LINE[4])
+            assert row["gain in score"].text.endswith("± 0.25")
+
+
+def test_points_denser_than_both_ends_are_counted_pair_by_pair(workdir):
+    path = Path(workdir[1]) / "interpolation.csv"
+    lines = path.read_text().splitlines()
+    # One end of the second pair is denser than the line's -81 there.
+    lines = [
+        line.replace(",-91,", ",-80.5,") if line.startswith("val,ignored,0.0,1,4,") else line
+        for line in lines
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    counts = {row["images"].text: row["denser than both ends"].text for row in rows_of(workdir[1:2])[:7]}
+    assert counts["straight line"] == "6 of 9" and counts["λ = 0.2, typical density"] == "9 of 9"
+    assert counts["λ = 0.5, density ignored"] == "6 of 9"
+
+
+def test_a_scale_without_scores_has_the_rest(workdir):
+    path = Path(workdir[1]) / "interpolation_scores.csv"
+    path.write_text(path.read_text().splitlines()[0] + "\n")
+    rows = rows_of(workdir[1:2])
+    assert {row["score"].text for row in rows} == {row["gain in score"].text for row in rows} == {"–"}
+    assert rows[1]["log p(z)"].value == pytest.approx(-81)
+
+
+def test_the_page_has_it(workdir):
     Path("reports/quick/tables").mkdir(parents=True)
-    tables.save(sensitivity_table([study]), "reports/quick/tables/table_interpolation")
-    collect("quick", [study])
+    tables.save(sensitivity_table(workdir[1:2]), "reports/quick/tables/table_interpolation")
+    collect("quick", workdir[1:2])
     page = write_index("quick").read_text()
-    assert 'id="table_interpolation"' in page and "λ1 = 0.5" in page
+    assert 'id="table_interpolation"' in page and "λ = 0.5, unbounded density" in page

@@ -20,7 +20,7 @@ SCALE = {
         "sampling_speed": {"sides": [16, 8, 32], "channels": 1, "batch_size": 2, "repeats": 3},
         "interpolation": [
             {"dataset": "digits", "system": "two-modes", "pairs": 3, "score_pairs": 8, "points": 5}
-            | {"iterations": 15, "batch_size": 9, "lambdas": [0.5, 0.2, 0.35]}
+            | {"iterations": 15, "batch_size": 9, "validation_pairs": 4, "lambdas": [0.5, 0.2, 0.35]}
         ],
     },
 }

@@ -5,14 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from two_modes import TwoModes
 
 from marscf.cli import main
-from marscf.config import load_config
+from marscf.config import Fidelity, Interpolation, load_config
 from marscf.data.arrays import open_split
-from marscf.errors import ConfigError, EvaluationError
-from marscf.studies import interpolation_study
-from marscf.studies.interpolation_study import choose_pairs, exact_latents, interpolate_run
+from marscf.models import load
+from marscf.studies import interpolation_study, interpolation_walk
+from marscf.studies.interpolation_pairs import choose_pairs
+from marscf.studies.interpolation_study import SCORE_COLUMNS, choose, interpolate_run
+from marscf.studies.interpolation_walk import LINE, Choice
 
 
 def read(path):
@@ -26,50 +27,120 @@ def run(digits, make_run):
     return make_run("two-modes")
 
 
-def test_files_hold_both_paths_with_exact_ends_and_higher_densities(run, digits):
+def test_files_hold_all_choices_on_validation_pairs_and_one_on_test_pairs(run, digits):
     assert main(["study", "interpolate", str(run), "--device", "cpu"]) == 0
     saved = np.load(run / "interpolation.npz", allow_pickle=False)
     images, _ = digits
     assert saved["images"].shape == (3, 2, 5, 1, 8, 8) and saved["images"].dtype == np.uint8
-    assert list(saved["t"]) == [0, 0.25, 0.5, 0.75, 1] and list(saved["methods"]) == ["linear", "ours"]
+    assert list(saved["t"]) == [0, 0.25, 0.5, 0.75, 1] and list(saved["methods"]) == ["linear", "moved"]
     for method in (0, 1):
         assert np.array_equal(saved["images"][:, method, 0], images[saved["pairs"][:, 0]])
         assert np.array_equal(saved["images"][:, method, -1], images[saved["pairs"][:, 1]])
     assert not np.array_equal(saved["images"][:, 0, 2], saved["images"][:, 1, 2])
+    assert float(saved["chosen"]) == float(saved["shown"]) == 0.35  # without an extractor the middle one
+    assert str(saved["density"]) == "typical" and str(saved["objective"]) == "three-term"
 
     rows = read(run / "interpolation.csv")
     assert list(rows[0]) == interpolation_study.COLUMNS
-    table = {(row["pair"], row["method"], row["lambda"], row["point"]): row for row in rows}
-    assert len(table) == len(rows) == 3 * 4 * 5
-    for (pair, method, _, point), row in table.items():
-        line = table[pair, "linear", "0.0", point]
-        for density in ("log_prob_latent", "log_prob_image"):
-            gain = float(row[density]) - float(line[density])
-            assert gain > 0 if method == "ours" and point in "123" else gain == pytest.approx(0)
+    table = {tuple(row[key] for key in ("split", "density", "lambda", "pair", "point")): row for row in rows}
+    assert len(table) == len(rows) == 4 * 10 * 5 + 8 * 2 * 5
+    ways = {key[:3] for key in table}
+    assert len(ways) == 12
+    assert {way for way in ways if way[0] == "test"} == {
+        ("test", "ignored", "0.0"),
+        ("test", "typical", "0.35"),
+    }
+    for (split, density, _, pair, point), row in table.items():
+        line, first, last = (table[split, "ignored", "0.0", pair, at] for at in (point, "0", "4"))
+        if density == "typical":
+            bound = max(float(at["log_prob_latent"]) for at in (line, first, last))
+            assert float(row["log_prob_latent"]) <= bound + 1e-2
         if point in "04":
-            assert float(row["distance"]) == 0
-    assert {row["lambda"] for row in rows if row["method"] == "ours"} == {"0.2", "0.35", "0.5"}
+            assert float(row["image_distance"]) == pytest.approx(0) and float(row["line_distance"]) == 0
     assert read(run / "interpolation_scores.csv") == []  # this scale has no extractor
     assert not list(run.glob("interpolation-parts-*"))
 
 
+class Net:
+    """A network that tells images by their brightest column."""
+
+    card = "a card"
+
+    def metric(self, name):
+        return f"{name}[net]"
+
+    def probabilities(self, batch):
+        return np.eye(8)[batch.sum((1, 2)).argmax(1)] * 0.9 + 0.1 / 8
+
+
+def test_scores_are_of_both_splits_and_choose_lambda(run, monkeypatch):
+    settings = interpolation_study.settings_of({"scale": "tiny", "dataset": "digits", "system": "two-modes"})[
+        0
+    ]
+    given = (settings, Fidelity(extractor="digits-net"))
+    monkeypatch.setattr(interpolation_study, "settings_of", lambda config: given)
+    monkeypatch.setattr(interpolation_study, "load_extractor", lambda *args, **kwargs: Net())
+    written = interpolate_run(run, "cpu")
+    rows = read(written[2])
+    assert list(rows[0]) == SCORE_COLUMNS and len(rows) == (10 + 2) * (5 + 1)
+    assert {row["n"] for row in rows if row["split"] == "val"} == {"4"}
+    assert {row["n"] for row in rows if row["split"] == "test"} == {"8"}
+    means = {
+        (row["density"], float(row["lambda"])): float(row["value"])
+        for row in rows
+        if row["split"] == "val" and row["t"] == "" and row["density"] != "unbounded"
+    }
+    candidates = [("ignored", 0.0), *(("typical", value) for value in (0.2, 0.35, 0.5))]
+    best = max(candidates, key=lambda way: (means[way], -way[1]))
+    saved = np.load(written[0])
+    assert float(saved["chosen"]) == best[1]
+    shown = best[1] or 0.2
+    assert {float(row["lambda"]) for row in rows if row["split"] == "test"} == {0.0, shown}
+    assert float(saved["shown"]) == shown
+
+
+@pytest.mark.parametrize(
+    ("scores", "chosen"),
+    [
+        ({("typical", 0.2): 3.0, ("typical", 0.5): 4.0}, Choice("typical", 0.5)),
+        ({("typical", 0.2): 4.0, ("typical", 0.5): 4.0}, Choice("typical", 0.2)),  # of equals the smaller
+        ({("typical", 0.2): 2.0, ("typical", 0.5): 1.9}, LINE),
+        ({("typical", 0.2): 1.0, ("unbounded", 0.2): 9.0, ("ignored", 0.5): 9.0}, LINE),  # not in question
+    ],
+)
+def test_the_highest_mean_score_is_chosen(scores, chosen):
+    settings = Interpolation(dataset="digits", system="x", lambdas=[0.5, 0.2])
+    rows = []
+    for (density, value), score in {("ignored", 0.0): 2.0, **scores}.items():
+        for t, number in ((0.5, 100.0 - score), ("", score)):  # the mean counts, no single t
+            row = {"split": "val", "density": density, "lambda": value, "t": t, "value": number}
+            rows.append([row.get(column) for column in SCORE_COLUMNS])
+    assert choose(rows, settings) == chosen
+
+
+def test_without_scores_the_middle_lambda_is_chosen():
+    settings = Interpolation(dataset="digits", system="x", lambdas=[0.5, 0.2, 0.3], density="unbounded")
+    assert choose([], settings) == Choice("unbounded", 0.3)
+
+
 def test_an_interrupted_study_goes_on_by_batches_of_pairs(run, monkeypatch):
     whole = {path.name: path.read_bytes() for path in interpolate_run(run, "cpu")}
-    walk, calls = interpolation_study.walk, []
+    walk, calls = interpolation_walk.walk, []
 
-    def counting(model, ends, *rest):
-        if len(calls) == 4:
+    def counting(model, images, *rest):
+        if len(calls) == 22:
             raise KeyboardInterrupt
-        calls.append(len(ends))
-        return walk(model, ends, *rest)
+        calls.append(len(images))
+        return walk(model, images, *rest)
 
-    monkeypatch.setattr(interpolation_study, "walk", counting)
+    monkeypatch.setattr(interpolation_walk, "walk", counting)
     with pytest.raises(KeyboardInterrupt):
         interpolate_run(run, "cpu")
-    # 9 points at once: the 3 drawn pairs have 3 λ and 3 inner points each, the 5 others one λ.
-    assert calls == [1, 1, 1, 3] and len(list(run.glob("interpolation-parts-*/*/*.npz"))) == 4
-    monkeypatch.setattr(interpolation_study, "walk", walk)
+    # 9 points at once, 3 inner points a pair: 4 validation pairs in 10 ways, then 8 test pairs.
+    assert calls == [3, 1] * 10 + [3, 3] and len(list(run.glob("interpolation-parts-*/*/*.npz"))) == 22
+    calls.clear()
     assert {path.name: path.read_bytes() for path in interpolate_run(run, "cpu")} == whole
+    assert calls == [2, 3, 3, 2]
 
 
 def test_parts_of_other_settings_are_not_used(run, place, monkeypatch):
@@ -86,30 +157,17 @@ def test_parts_of_other_settings_are_not_used(run, place, monkeypatch):
     assert not list(run.glob("interpolation-parts-*"))
 
 
-def test_distances_are_in_the_latents_standard_deviations(run, place):
-    files = {}
-    for distance in ("standardised", "plain"):
-        place("interpolation", distance=distance)
-        interpolate_run(run, "cpu")
-        files[distance] = read(run / "interpolation.csv")
-    rows = zip(files["standardised"], files["plain"], strict=True)
-    linear = [
-        (float(a["distance"]), float(b["distance"]))
-        for a, b in rows
-        if a["method"] == "linear" and a["t"] == "0.5"
+def test_validation_rows_are_of_validation_images(run):
+    interpolate_run(run, "cpu")
+    line = [
+        row for row in read(run / "interpolation.csv") if row["density"] == "ignored" and row["point"] == "0"
     ]
-    images = torch.from_numpy(open_split("digits", "test")[choose_pairs("digits", 8).ravel()])
-    variance = TwoModes((1, 8, 8), 17).encode(images)[0].var().item()
-    assert all(ours * variance == pytest.approx(plain, rel=1e-4) for ours, plain in linear)
-
-
-def test_pairs_are_seeded_disjoint_and_of_two_classes(digits):
-    pairs = choose_pairs("digits", 20)
-    _, classes = digits
-    assert len(np.unique(pairs)) == 40 and (classes[pairs[:, 0]] != classes[pairs[:, 1]]).all()
-    assert np.array_equal(choose_pairs("digits", 5), pairs[:5])
-    with pytest.raises(ConfigError, match="31 are asked for"):
-        choose_pairs("digits", 31)
+    model = load(run, "cpu")
+    for split, count in (("val", 4), ("test", 8)):
+        firsts = open_split("digits", split)[choose_pairs("digits", split, count)[:, 0]]
+        expected = model.latent_log_prob(model.encode(torch.from_numpy(firsts)))
+        found = [float(r["log_prob_latent"]) for r in line if r["split"] == split and r["lambda"] == "0.0"]
+        assert found == pytest.approx(expected.tolist(), rel=1e-5)
 
 
 def test_a_run_without_settings_of_its_own_takes_the_defaults(run, place):
@@ -122,24 +180,6 @@ def test_a_run_without_settings_of_its_own_takes_the_defaults(run, place):
         {"scale": "imported", "dataset": "digits", "system": "two-modes"}
     )
     assert settings.points == 9 and fidelity.extractor == "none"
-
-
-def test_float64_serves_where_float32_does_not_give_the_images_back():
-    class Coarse(TwoModes):
-        def decode(self, latents):
-            y = super().decode(latents)
-            return y if y.dtype == torch.float64 else y + 0.1
-
-    images = torch.randint(0, 17, (4, 1, 4, 4), dtype=torch.uint8)
-    model, latents = exact_latents(Coarse((1, 4, 4), 17), images)
-    assert latents[0].dtype == torch.float64 and torch.equal(model.to_discrete(model.decode(latents)), images)
-
-    class Wrong(TwoModes):
-        def decode(self, latents):
-            return super().decode(latents) + 0.1
-
-    with pytest.raises(EvaluationError, match="do not come back"):
-        exact_latents(Wrong((1, 4, 4), 17), images)
 
 
 def test_a_model_without_latents_is_refused_in_one_line(digits, capsys):

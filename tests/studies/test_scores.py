@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from marscf.errors import EvaluationError
-from marscf.studies.scores import inception_score, score_paths
+from marscf.studies.scores import COLUMNS, inception_score, score_paths
 
 
 def test_score_of_known_distributions():
@@ -42,23 +42,53 @@ def test_what_is_no_distribution_is_refused(wrong):
         inception_score(wrong)
 
 
-def test_every_method_and_point_has_a_score():
-    images = np.zeros((6, 2, 3, 1, 2, 2), np.uint8)
-    images[:, 1, 1] = np.arange(6)[:, None, None, None]  # only here the images differ
+class Net:
+    """A network that tells images by their first pixel, 0 to 5, nine times of ten."""
 
-    class Net:
-        card = "a card"
+    card = "a card"
 
-        def metric(self, name):
-            return f"{name}[net]"
+    def metric(self, name):
+        return f"{name}[net]"
 
-        def probabilities(self, batch):
-            return np.eye(6)[batch[:, 0, 0, 0]] * 0.9 + 0.1 / 6
+    def probabilities(self, batch):
+        return np.eye(6)[batch[:, 0, 0, 0]] * 0.9 + 0.1 / 6
 
-    rows = list(score_paths(images, np.array([0, 0.5, 1]), ("linear", "ours"), Net()))
-    assert [(row[0], row[1], row[2]) for row in rows] == [
-        (method, t, "inception_score[net]") for method in ("linear", "ours") for t in (0, 0.5, 1)
+
+def rows_of(paths, t):
+    return [(path, dict(zip(COLUMNS, row, strict=True))) for path, row in score_paths(paths, t, Net())]
+
+
+def test_every_path_has_a_score_at_each_t_and_over_the_inner_ones():
+    same, other = np.zeros((6, 4, 1, 2, 2), np.uint8), np.zeros((6, 4, 1, 2, 2), np.uint8)
+    other[:, 1] = np.arange(6)[:, None, None, None]  # only here the images differ
+    rows = rows_of({"line": same, "moved": other}, np.array([0, 0.25, 0.75, 1]))
+    assert [(path, row["t"]) for path, row in rows] == [
+        (path, t) for path in ("line", "moved") for t in (0, 0.25, 0.75, 1, "")
     ]
-    values = [row[3] for row in rows]
-    assert values[4] > 3 and values[:4] == pytest.approx([1] * 4) and values[5] == pytest.approx(1)
-    assert all(row[5] == 6 and row[6].startswith("6 images at each t") for row in rows)
+    values = [row["value"] for _, row in rows]
+    assert values[6] > 3 and values[:6] == pytest.approx([1] * 6) and values[7:9] == pytest.approx([1] * 2)
+    assert values[9] == pytest.approx((values[6] + 1) / 2)  # of the two inner t
+    assert all(row["difference"] == row["difference_stderr"] == "" for path, row in rows if path == "line")
+    moved = [row["difference"] for path, row in rows if path == "moved"]
+    assert moved == pytest.approx([0, values[6] - 1, 0, 0, (values[6] - 1) / 2])
+    assert all(row["n"] == 6 and row["protocol"].startswith("6 images at each t") for _, row in rows)
+    assert {row["metric"] for _, row in rows} == {"inception_score[net]"}
+
+
+def test_error_of_a_difference_counts_what_both_paths_have_of_the_same_pairs():
+    random = np.random.default_rng(0)
+    line = random.integers(0, 6, (40, 3, 1, 2, 2), dtype=np.uint8)
+    moved = line.copy()
+    moved[:4] = random.integers(0, 6, (4, 3, 1, 2, 2), dtype=np.uint8)  # most pairs alike
+    rows = rows_of({"line": line, "moved": moved, "same": line}, np.array([0, 0.5, 1]))
+    middle = {path: row for path, row in rows if row["t"] == 0.5}
+    assert middle["same"]["difference_stderr"] == 0 == middle["same"]["difference"]
+    alone = np.hypot(middle["line"]["stderr"], middle["moved"]["stderr"])
+    assert 0 < middle["moved"]["difference_stderr"] < 0.7 * alone
+    # by hand: the difference as each pair is left out in turn
+    scores = [
+        inception_score(Net().probabilities(np.delete(moved[:, 1], i, 0)))[0]
+        - inception_score(Net().probabilities(np.delete(line[:, 1], i, 0)))[0]
+        for i in range(40)
+    ]
+    assert middle["moved"]["difference_stderr"] == pytest.approx(np.sqrt(39 * np.var(scores)))

@@ -24,7 +24,10 @@ TINY = {
     "evaluation": {"draws": 1, "importance_samples": 2, "images": 64, "grid": 9},
     "fidelity": {"samples": 100, "batch_size": 50},
     "sampling_speed": {"sides": [8, 16], "batch_size": 2, "repeats": 2, "budget_seconds": 1},
-    "interpolation": {"pairs": 2, "score_pairs": 4, "points": 3, "iterations": 2, "lambdas": [0.35]},
+    "interpolation": {
+        **{"pairs": 2, "score_pairs": 4, "validation_pairs": 2, "points": 3, "iterations": 2},
+        "lambdas": [0.35],
+    },
 }
 
 
