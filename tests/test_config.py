@@ -1,5 +1,6 @@
 """The typed loader: what it accepts, what it refuses, and in which words."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -45,6 +46,58 @@ def test_all_flows_see_a_dataset_through_the_same_logit():
         margins = [resolve(config, scale, dataset, s, 0)["options"]["logit_margin"] for s in flows]
         assert margins == [1e-6] * len(flows)
         assert "logit_margin" not in resolve(config, scale, dataset, "pixelcnn", 0)["options"]
+
+
+@pytest.mark.parametrize(
+    ("system", "dataset", "training", "options"),
+    [
+        (
+            *("glow", "cifar10"),
+            {"optimizer": "adamax", "learning_rate": 1e-3, "batch_size": 512, "warmup_images": 500_000},
+            {"levels": 3, "steps": 32, "channels": 512, "logit_margin": None},
+        ),
+        ("glow", "imagenet32", {"augment": "none"}, {"steps": 48}),
+        (
+            *("flowpp", "cifar10"),
+            {"optimizer": "adam", "betas": [0.9, 0.999], "learning_rate": 3e-4, "warmup_images": 2000 * 64}
+            | {"batch_size": 64, "gradient_clip": 1.0, "gradient_clip_unit": "nats/image"}
+            | {"augment": "none", "average_decay": 0.999},
+            {"actnorm": "position", "positions": "learned", "context": "halves", "context_blocks": 3},
+        ),
+        (
+            *("flowpp", "imagenet32"),
+            {"optimizer": "adam", "batch_size": 32},
+            {"channels": 128, "blocks": 20, "dropout": 0.0, "checkerboard": 7, "channelwise": 3}
+            | {"checkerboard_after": 3, "dequantiser_couplings": 8, "dequantiser_blocks": 8},
+        ),
+        (
+            *("residual-flow", "cifar10"),
+            {"optimizer": "adam", "betas": [0.9, 0.99], "learning_rate": 1e-3, "warmup_images": 1000 * 64}
+            | {"augment": "flip", "gradient_clip": 1.0, "gradient_clip_unit": "bits/dim"}
+            | {"average_decay": 0.999, "steps": 781_000},
+            {"blocks": 16, "fc_blocks": 4, "fc_channels": 128},
+        ),
+        ("residual-flow", "imagenet32", {"augment": "none"}, {"blocks": 32}),
+        (
+            *("marscf-affine", "cifar10"),
+            {"optimizer": "adamax", "learning_rate": 8e-4, "batch_size": 128, "warmup_images": 10_000},
+            {"levels": 3, "steps": 32, "channels": 512, "logit_margin": None},
+        ),
+    ],
+)
+def test_scale_paper_has_the_settings_of_each_systems_own_code(system, dataset, training, options):
+    run = json.loads(json.dumps(resolve(load_config(REPOSITORY / "config"), "paper", dataset, system, 0)))
+    assert run["training"] | {"augment": run["data"]["augment"]} | training == run["training"] | {
+        "augment": run["data"]["augment"]
+    }
+    assert run["options"] | options == run["options"]
+    assert run["training"]["validation_images"] == 0  # all training images, the last averaged weights
+
+
+def test_the_sweep_at_scale_paper_has_a_budget_for_all_but_mar_scf():
+    sweep = load_config(REPOSITORY / "config").scale("paper").studies.sampling_speed
+    systems = load_config(REPOSITORY / "config").systems
+    assert {name for name in systems if sweep.budget(name) is None} == {"marscf-affine", "marscf-mixlogcdf"}
 
 
 def test_what_a_system_says_of_augmentation_wins_over_the_dataset(folder):

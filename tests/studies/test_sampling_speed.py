@@ -104,6 +104,9 @@ def test_a_budget_bounds_the_repeats_and_leaves_out_what_is_too_slow(place, caps
     assert [(skip["system"], skip["image_size"]) for skip in record["skipped"]] == [("slow", 32)]
     assert "slow at 32×32 is left out" in capsys.readouterr().err
     assert {"device", "threads", "torch"} <= record["machine"].keys()
+    place("sampling_speed", repeats=3, budget_seconds=0.03, unlimited=["slow"])
+    rows = read(sweep("tiny", ["slow"], "cpu"))
+    assert [sum(row["image_size"] == side for row in rows) for side in ("8", "16", "32")] == [3, 3, 3]
 
 
 def test_prediction_is_the_power_law_through_the_last_two():
