@@ -9,14 +9,13 @@ from torch.utils.checkpoint import checkpoint
 from marscf.errors import ConfigError
 from marscf.flows.actnorm import ActNorm
 from marscf.flows.bijection import Bijection
-from marscf.flows.flatten import Flatten
 from marscf.flows.log_det import Roulette, WholeJacobian
 from marscf.flows.residual import ResidualBlock
 from marscf.flows.squeeze import Squeeze
 from marscf.models.base import Shape, check_levels
 from marscf.models.one_latent import OneLatentFlow
 from marscf.nets import counter_random
-from marscf.nets.lipschitz import LipschitzConv2d, LipschitzNet
+from marscf.nets.lipschitz import FullyConnectedNet, LipschitzConv2d, LipschitzNet
 from marscf.options import Margin, NonNegativeInt, PositiveInt, Probability
 
 TRAINING_EXACT_TERMS = 2
@@ -30,8 +29,8 @@ class ResidualFlow(OneLatentFlow):
     """Logit transform, then at each resolution (ActNorm, residual block) × `blocks`, with squeezes between.
 
     A closing ActNorm follows, then (fully connected residual block, ActNorm per position) × `fc_blocks`. As
-    in the paper's models of 32×32 images nothing is factored out: there is one latent, flat where there are
-    fully connected blocks. Without them weights serve every image size.
+    in the paper's models of 32×32 images nothing is factored out: there is one latent. Without fully
+    connected blocks weights serve every image size.
 
     The log-determinant's randomness never depends on how a batch is shared out. In training mode probes come
     from a hash of the dequantised image, and one series length a block from `begin_step`. In eval mode both
@@ -94,12 +93,9 @@ class ResidualFlow(OneLatentFlow):
                 layers += [ActNorm(features), ResidualBlock(net)]
         layers.append(ActNorm(features))
         self._latent_shape = (features, height, width)
-        if fc_blocks:
-            layers.append(Flatten(self._latent_shape))
-            self._latent_shape = (self.dims, 1, 1)
         for _ in range(fc_blocks):
-            net = LipschitzNet(self.dims, fc_channels, (1, 1), lipschitz, kernels=(1, 1, 1))
-            layers += [ResidualBlock(net), ActNorm(self.dims, least_variance=LEAST_VARIANCE)]
+            net = FullyConnectedNet(self._latent_shape, fc_channels, lipschitz)
+            layers += [ResidualBlock(net), ActNorm(features, (height, width), LEAST_VARIANCE)]
         self.layers = nn.ModuleList(layers)
         self._tails: Tensor | None = None  # of this training step's series, a layer
 

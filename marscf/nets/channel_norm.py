@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from marscf.nets.precision import at_least_float32
 
-FEW = 32  # images; a position's mean and variance over fewer are worse than its channel's: 8 cost 0.2 bits/dim
+FEW = 32  # images: over fewer, a position's mean and variance are worse than its channel's
 
 
 class ChannelNorm(nn.Module):

@@ -5,6 +5,7 @@ tensors that really act (`tensors`), once a step; `apply_with` is then a functio
 alone, which the log-determinant's many vector-Jacobian products go through.
 """
 
+import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -106,8 +107,6 @@ def lip_swish_slope(x: Tensor, beta: Tensor) -> Tensor:
 class LipschitzNet(nn.Module):
     """LipSwish, 3×3 convolution, LipSwish, 1×1, LipSwish, 3×3, with Lipschitz constant below `coefficient³`.
 
-    With kernels of 1 on flattened images `(B,CHW,1,1)` the three are fully connected layers.
-
     Args:
         channels: of input and output.
         hidden_channels: between the convolutions.
@@ -197,3 +196,34 @@ class LipschitzNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map `x (B,C,H,W)` to the same shape."""
         return self.apply_with(x, self.tensors())
+
+
+class FullyConnectedNet(LipschitzNet):
+    """LipSwish and a fully connected layer, three times, on the flattened image: 1×1 convolutions of one pixel.
+
+    Args:
+        shape: (C, H, W) of the images.
+        hidden: units between the layers.
+        coefficient: bound on each layer's operator norm, below 1.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], hidden: int, coefficient: float):
+        super().__init__(math.prod(shape), hidden, (1, 1), coefficient, kernels=(1, 1, 1))
+
+    def apply_with(self, x: Tensor, tensors: list[Tensor]) -> Tensor:
+        """See `LipschitzNet.apply_with`."""
+        return super().apply_with(_one_pixel(x), tensors).view(x.shape)
+
+    def with_tangents(self, x: Tensor, tangents: Tensor, tensors: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """See `LipschitzNet.with_tangents`."""
+        g, products = super().with_tangents(_one_pixel(x), tangents.flatten(2)[..., None, None], tensors)
+        return g.view(x.shape), products.view(tangents.shape)
+
+    def linearise(self, x: Tensor, tensors: list[Tensor]) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """See `LipschitzNet.linearise`."""
+        g, vjp = super().linearise(_one_pixel(x), tensors)
+        return g.view(x.shape), lambda w: vjp(_one_pixel(w)).view(w.shape)
+
+
+def _one_pixel(x: Tensor) -> Tensor:
+    return x.flatten(1)[..., None, None]

@@ -10,36 +10,16 @@ from marscf.flows.bijection import Bijection
 from marscf.flows.checkerboard import Checkerboard, UndoCheckerboard
 from marscf.flows.conv1x1 import InvertibleConv1x1
 from marscf.flows.coupling import AffineCoupling, MixLogCDFCoupling
-from marscf.flows.flatten import Flatten
 from marscf.flows.halves import HalvesConv1x1, SwapHalves
 from marscf.flows.identity import Identity
 from marscf.flows.residual import ResidualBlock
 from marscf.flows.squeeze import Squeeze
 from marscf.models.multiscale_flow import FlowStep
-from marscf.nets.lipschitz import LipschitzNet
-
-
-def residual(channels: int, size: tuple[int, int], **net) -> Bijection:
-    return ResidualBlock(LipschitzNet(channels, 6, size, 0.9, **net))
+from marscf.nets.lipschitz import FullyConnectedNet, LipschitzNet
 
 
 def mixlogcdf(channels: int, **net) -> Bijection:
     return MixLogCDFCoupling(channels, 4, components=3, blocks=1, heads=2, **net)
-
-
-class FullyConnected(Bijection):
-    """A fully connected residual block, its input flattened before it."""
-
-    def __init__(self, channels: int, height: int, width: int):
-        super().__init__()
-        self.flatten = Flatten((channels, height, width))
-        self.block = residual(channels * height * width, (1, 1), kernels=(1, 1, 1))
-
-    def forward(self, x):
-        return self.block(self.flatten(x)[0])
-
-    def inverse(self, z):
-        return self.flatten.inverse(self.block.inverse(z))
 
 
 #: name → bijection of images with so many channels (an even number), sides even
@@ -64,11 +44,10 @@ BIJECTIONS: dict[str, Callable[[int], Bijection]] = {
 
 #: those of images of one size, name → bijection of so many channels, so high and so wide
 SIZED: dict[str, Callable[[int, int, int], Bijection]] = {
-    "flatten": lambda *shape: Flatten(shape),
     "actnorm per position": lambda channels, *size: ActNorm(channels, size),
     "mixlogcdf coupling of flow++": lambda channels, *size: mixlogcdf(channels, size=size, exit_elu=True),
-    "residual block": lambda channels, *size: residual(channels, size),
-    "fully connected residual block": FullyConnected,
+    "residual block": lambda channels, *size: ResidualBlock(LipschitzNet(channels, 6, size, 0.9)),
+    "fully connected residual block": lambda *shape: ResidualBlock(FullyConnectedNet(shape, 6, 0.9)),
 }
 
 

@@ -6,7 +6,7 @@ import torch
 from marscf.errors import EvaluationError
 from marscf.flows.log_det import ResidualStep, Roulette, WholeJacobian
 from marscf.flows.residual import ResidualBlock, fixed_point
-from marscf.nets.lipschitz import LipschitzNet
+from marscf.nets.lipschitz import FullyConnectedNet, LipschitzNet
 
 DIMS = 8
 
@@ -17,7 +17,7 @@ def net(request) -> LipschitzNet:
     if request.param == "convolutions":
         net = LipschitzNet(2, 6, (2, 2), 0.9)
     else:
-        net = LipschitzNet(DIMS, 6, (1, 1), 0.9, kernels=(1, 1, 1))
+        net = FullyConnectedNet((2, 2, 2), 6, 0.9)
     net = net.double().eval()
     with torch.no_grad():
         for parameter in net.parameters():
@@ -26,9 +26,8 @@ def net(request) -> LipschitzNet:
 
 
 @pytest.fixture
-def x(net) -> torch.Tensor:
-    x = torch.randn(1, 2, 2, 2, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-    return x.reshape(1, net.convs[0].weight.shape[1], *net.convs[0].vector.shape[2:])
+def x() -> torch.Tensor:
+    return torch.randn(1, 2, 2, 2, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
 
 
 def truth(net: LipschitzNet, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:

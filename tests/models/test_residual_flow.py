@@ -137,21 +137,20 @@ def test_weights_files_of_the_first_version_mean_the_same():
 
 def test_fully_connected_blocks_stand_at_the_end():
     model = tiny("residual-flow", (3, 4, 8), fc_blocks=3, fc_channels=5)
-    closing = model.layers[-8]  # then comes the flattening
+    closing = model.layers[-7]
     assert isinstance(closing, ActNorm) and closing.bias.shape == (12, 1, 1)
-    assert [tuple(z.shape) for z in model.draw_eps(1)] == [(1, 96, 1, 1)]
     for block, norm in zip(model.layers[-6::2], model.layers[-5::2], strict=True):
         shapes = [tuple(conv.weight.shape) for conv in block.net.convs]
         assert shapes == [(5, 96, 1, 1), (5, 5, 1, 1), (96, 5, 1, 1)]
         assert len(block.net.raw_betas) == 3  # each layer has its activation before it
-        assert norm.bias.shape == (96, 1, 1)
+        assert norm.bias.shape == (12, 2, 4)
 
 
 def test_first_batch_scales_no_position_beyond_the_least_variance():
     torch.manual_seed(0)
     model = build(config("residual-flow", (1, 4, 4), fc_blocks=1))
-    x = torch.full((1, 1, 4, 4), 5, dtype=torch.uint8)
-    model.initialise(x, noise(model, 1))  # of one image no position varies
+    x = images(model, 1).expand(64, -1, -1, -1)
+    model.initialise(x, noise(model, 1).expand(x.shape))  # no position varies
     assert torch.allclose(model.layers[-1].log_scale.exp(), torch.tensor(0.2).rsqrt(), atol=1e-4)
 
 
