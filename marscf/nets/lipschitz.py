@@ -199,7 +199,9 @@ class LipschitzNet(nn.Module):
 
 
 class FullyConnectedNet(LipschitzNet):
-    """LipSwish and a fully connected layer, three times, on the flattened image: 1×1 convolutions of one pixel.
+    """LipSwish and a fully connected layer, three times, on the flattened image.
+
+    A layer is a 1×1 convolution of an image of one pixel.
 
     Args:
         shape: (C, H, W) of the images.
