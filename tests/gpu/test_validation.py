@@ -11,6 +11,7 @@ import marscf
 from marscf.config import Training
 from marscf.data.arrays import open_split
 from marscf.files import seed_from, write_json
+from marscf.runs import DATASETS
 from marscf.training.command import train_run
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -21,7 +22,7 @@ def test_validation_is_of_the_weights_as_they_are(workplace, coupling):
     from marscf.config import load_config
     from marscf.data.prepare import prepare
 
-    prepare(load_config().dataset("digits"))
+    prepare(load_config().dataset("digits"), root=DATASETS)
     options = {"coupling": coupling, "levels": 2, "steps": 2, "channels": 16, "components": 4, "blocks": 1}
     options |= {"dropout": 0.0, "lstm_channels": 8, "lstm_layers": 2, "logit_margin": 1e-3}
     settings = {"steps": 60, "learning_rate": 0.01, "warmup_images": 64, "average_decay": 0.9}

@@ -1,0 +1,67 @@
+"""`marscf tune`: what a trial changes, its equal time, and the table of what was tried."""
+
+import pytest
+
+from marscf.cli import main
+from marscf.config import load_config
+from marscf.runs import DATASETS
+from marscf.studies.tuning import Trial, changed_config, markdown, read_rows
+
+
+def test_a_trial_changes_what_it_says(workplace):
+    config = load_config()
+    trial = Trial(times={"learning_rate": 2, "batch_size": 0.5}, training={"optimizer": "adam"})
+    plain, changed = (
+        changed_config(config, "quick", "digits", "glow", 0, each)["training"] for each in (Trial(), trial)
+    )
+    assert changed["learning_rate"] == 2 * plain["learning_rate"]
+    assert changed["batch_size"] == plain["batch_size"] // 2
+    assert (plain["optimizer"], changed["optimizer"]) == ("adamax", "adam")
+    untouched = {name for name in plain if plain[name] == changed[name]}
+    assert plain.keys() - untouched == {"learning_rate", "batch_size", "optimizer"}
+
+
+def test_a_trial_that_is_none_for_a_system_is_left_out(workplace):
+    margin = load_config().dataset("digits").logit_margin
+    for system, value, tried in (("glow", 0.3, True), ("glow", margin, False), ("pixelcnn", 0.3, False)):
+        trial = Trial(options={"logit_margin": value})
+        found = changed_config(load_config(), "quick", "digits", system, 0, trial)
+        assert (found is not None) == tried
+        assert not tried or found["options"]["logit_margin"] == value
+
+
+def test_trials_are_run_once_each_and_shown(workplace, capsys):
+    from marscf.data.prepare import prepare
+
+    prepare(load_config().dataset("digits"), root=DATASETS)
+    call = ["tune", "--scale", "quick", "--systems", "pixelcnn", "--minutes", "0.02", "--device", "cpu"]
+    call += ["--trials", "as it is,learning rate × 2,no logit"]
+    assert main(call) == 0
+    rows = read_rows(workplace / "reports/tuning/quick.csv")
+    assert [row["trial"] for row in rows] == ["as it is", "learning rate × 2"]  # it has no logit
+    assert all(0 < float(row["validation_bits_per_dim"]) < 5 for row in rows)
+    assert all(int(row["images"]) == int(row["steps"]) * int(row["batch_size"]) for row in rows)
+    before = (workplace / "reports/tuning/quick.csv").stat().st_mtime_ns
+    capsys.readouterr()
+    assert main(call) == 0 and not capsys.readouterr().out
+    assert (workplace / "reports/tuning/quick.csv").stat().st_mtime_ns == before
+    assert main(["tune", "--scale", "quick", "--show"]) == 0
+    assert "| as it is | " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("host", ["one", "another"])
+def test_the_table_shows_differences_on_the_same_host(host):
+    rows = [
+        {"dataset": "digits", "system": s, "trial": t, "validation_bits_per_dim": v, "host": h}
+        for s, t, v, h in (
+            ("glow", "as it is", "2.5", host),
+            ("glow", "batch × 2", "2.25", host),
+            ("flowpp", "as it is", "2.0", host),
+            ("glow", "batch × 2", "9.0", "elsewhere"),
+        )
+    ]
+    lines = markdown(rows).splitlines()
+    assert lines[0] == f"digits ({host}):"
+    assert lines[2] == "| | glow | flowpp |"
+    assert lines[4:6] == ["| as it is | 2.500 | 2.000 |", "| batch × 2 | -0.250 |  |"]
+    assert lines[11] == "| batch × 2 | 9.000 |"  # nothing to compare it with there
