@@ -93,6 +93,29 @@ def test_a_change_runs_only_what_depends_on_it(reproduced, file, change, retrain
         assert measured == set(retrained)
 
 
+def test_a_new_option_with_a_default_retrains_nothing(reproduced):
+    """Nor does a new setting of training: what a run does not know of has its default."""
+    changes = {
+        "marscf/models/multiscale_flow.py": (
+            "        logit_margin: Margin",
+            "        extra: PositiveInt = 3,\n",
+        ),
+        "marscf/settings.py": ("    max_rollbacks: NonNegativeInt", "    extra: PositiveInt = 3\n"),
+    }
+    originals = {name: (reproduced.root / name).read_text() for name in changes}
+    try:
+        for name, (before, line) in changes.items():
+            text = originals[name]
+            assert text.count(before) == 1
+            (reproduced.root / name).write_text(text.replace(before, line + before))
+        planned = reproduced.planned()
+    finally:
+        for name, text in originals.items():
+            (reproduced.root / name).write_text(text)
+    assert not [name for name in planned if name.endswith("receipt.json")]
+    assert [name for name in planned if name.endswith("glow/seed0/likelihood.json")]  # its code is another
+
+
 def test_a_changed_learning_rate_retrains_that_system_alone(reproduced):
     path = reproduced.root / "config" / "systems" / "glow.yaml"
     original = path.read_text()
