@@ -66,8 +66,8 @@ lock:  ## pin the newest packages that pyproject.toml allows (needs uv)
 pull: $(READY)  ## fetch the trained models and measurements of the reference, from the remote in the repository
 	$(BIN)/dvc pull --remote reference data/runs data/extractors .snakemake/metadata
 
-clean:  ## remove what can be remade in minutes: reports and logs; never data/ with the trained models, nor the benchmarks
-	rm -rf logs $(filter-out reports/reference reports/bench,$(wildcard reports/*))
+clean:  ## remove what can be remade in minutes: reports and logs; never data/ with the trained models, benchmarks, trials
+	rm -rf logs $(filter-out reports/reference reports/bench reports/tuning,$(wildcard reports/*))
 
 $(READY): requirements.lock pyproject.toml
 	@[ -n "$(PYTHON)" ] || { echo 'make: needs Python 3.11 or newer with venv; set PYTHON=…' >&2; exit 2; }
