@@ -94,7 +94,8 @@ class Dataset(Strict):
     dims: PositiveInt | None = None  # what bits/dim divides by; C·H·W where not given
     augment: Literal["none", "flip", "shift", "flip-shift"] = "none"  # of training images
     logit_margin: Margin = None  # that every flow has on these images; null: what each system says
-    validation: PositiveInt  # images split off from the training images
+    # images split off from the training images; training.validation_images: 0 trains on them too
+    validation: PositiveInt
     sources: dict[str, Source] = {}
     releases: dict[str, Release] = {}  # in place of sources, where there are several; the first is preferred
     options: SourceOptions = SourceOptions()
