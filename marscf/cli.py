@@ -28,7 +28,7 @@ COMMANDS = {
     "check": ("marscf.reporting.check_command", "compare measurements with the reference; exit 1 if worse"),
     "config": ("marscf.config_command", "print the resolved config of a run"),
     "import-official": ("marscf.compat.command", "turn a checkpoint of the authors' code into a run"),
-    "tune": ("marscf.studies.tuning", "try settings of training, the same for every system"),
+    "tune": ("marscf.training.tuning", "try settings of training, the same for every system"),
     "bench": ("marscf.bench.command", "measure training and sampling throughput against a reference mode"),
 }
 

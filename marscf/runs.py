@@ -84,10 +84,10 @@ def recorded_config(path: str | Path, receipt: dict[str, Any]) -> dict[str, Any]
     """Return the config that a run was trained with, from its receipt or its weights; None without both."""
     if config := receipt.get("config"):
         return config
-    from marscf.models import read_header
+    from marscf.models import WEIGHTS, read_header
 
     try:
-        return read_header(Path(path) / "weights.safetensors")
+        return read_header(Path(path) / WEIGHTS)
     except MarscfError:
         return None
 

@@ -9,15 +9,13 @@ import csv
 import math
 import re
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from marscf.reporting.metrics import metric_of, pretty, qualifier
-
-Row = Mapping[str, Any]
+from marscf.reporting.significance import SEEDS, Row
 
 #: What a likelihood is: the word of `published.csv`, and as printed.
 BOUNDS = {
@@ -34,7 +32,6 @@ TITLES = {
 }
 
 FULL = ("paper", "published")  # the scales whose models are as large, and trained as long, as the published
-SEEDS = 3  # from so many on, a system's own seeds say how far another seed may lie
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from baselines import config, filled, images, noise, options_of, tiny
+from baselines import config, images, noise, options_of, tiny
 
 from marscf.flows.actnorm import ActNorm
 from marscf.flows.conv1x1 import InvertibleConv1x1
@@ -63,16 +63,6 @@ def test_encoding_with_the_dequantisers_noise():
         y, _ = model.dequantise(x, eps)
         torch.testing.assert_close(model.encode(x, eps), model.encode_continuous(y)[0])
     assert torch.equal(model.to_discrete(y), x)
-
-
-def test_weights_files_of_the_first_version_mean_the_same():
-    """Names and shapes of the weights, and what they give, recorded before there were options for more."""
-    model, names = filled(build(config("flowpp", (2, 4, 4))))
-    assert names == "9c296346e81f206970cf22fe4a12131faa7ad3714c667bc27dc73e399a6c14ce"
-    with torch.no_grad():
-        log_prob = model.log_prob(images(model, 2), noise(model, 2))
-    recorded = torch.tensor([-349.8697525654643, -134.56269187023852], dtype=torch.float64)
-    torch.testing.assert_close(log_prob, recorded, atol=1e-9, rtol=0)
 
 
 @pytest.mark.parametrize("dataset, theirs", [("cifar10", 31_443_440), ("imagenet32", 168_955_724)])

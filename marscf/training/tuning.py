@@ -99,7 +99,9 @@ def run(args: argparse.Namespace) -> None:
 
 def _trained(config: Config) -> list[str]:
     """The systems whose settings of training matter: those that are not counted."""
-    return [name for name, system in config.systems.items() if not system.model.startswith("histogram.")]
+    from marscf.models import model_class
+
+    return [name for name, system in config.systems.items() if not hasattr(model_class(vars(system)), "fit")]
 
 
 def _slug(name: str) -> str:

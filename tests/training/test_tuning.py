@@ -5,7 +5,7 @@ import pytest
 from marscf.cli import main
 from marscf.config import load_config
 from marscf.runs import DATASETS
-from marscf.studies.tuning import Trial, changed_config, markdown, read_rows
+from marscf.training.tuning import Trial, changed_config, markdown, read_rows
 
 
 def test_a_trial_changes_what_it_says(workplace):
