@@ -47,7 +47,7 @@ test: $(READY)  ## the tests, within 15 minutes on 2 cores
 test-all: test  ## these and the long ones, as long again and more
 	$(BIN)/python -m pytest -m long
 
-lint: $(READY)  ## ruff, snakefmt, snakemake --lint
+lint: $(READY)  ## ruff, mypy, snakefmt, snakemake --lint
 	$(BIN)/ruff check $(PYTHON_FILES)
 	$(BIN)/ruff format --check $(PYTHON_FILES)
 	$(BIN)/snakefmt --check $(SNAKE_FILES)
