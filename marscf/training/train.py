@@ -24,7 +24,7 @@ from marscf.training.validation import Validation
 
 
 def train(folder: Path, config: dict[str, Any], data_digest: str, device: str, stop: Stop) -> dict[str, Any]:
-    """Train a run to its end and return its receipt; see `marscf.training.command.train_run`."""
+    """Train a run to its end and return its receipt; see `marscf.training.run.train_run`."""
     with (
         joined(device) as processes,
         _room(folder),

@@ -12,7 +12,7 @@ from marscf.config import Training
 from marscf.data.arrays import open_split
 from marscf.files import seed_from, write_json
 from marscf.runs import DATASETS
-from marscf.training.command import train_run
+from marscf.training.run import train_run
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

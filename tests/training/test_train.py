@@ -20,8 +20,8 @@ from marscf.devices import computes_in_bfloat16
 from marscf.errors import ConfigError, DataError, MarscfError
 from marscf.files import read_json, sha256_file, write_json
 from marscf.runs import config_hash
-from marscf.training.command import train_run
 from marscf.training.loop import largest_norm
+from marscf.training.run import train_run
 
 
 def test_what_a_run_leaves(make_run, capsys):
