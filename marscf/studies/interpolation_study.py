@@ -17,6 +17,7 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
+from marscf.code import behind
 from marscf.config import Fidelity, Interpolation, load_config
 from marscf.data.arrays import open_split, read_manifest
 from marscf.devices import choose_device
@@ -84,7 +85,8 @@ def interpolate_run(folder: str | Path, device: str = "auto") -> list[Path]:
         levels, where = model.grey_levels, model.device
         network = load_extractor(fidelity.extractor, dataset, grey_levels=levels, device=where)
     units = measure_units(model, dataset, settings.batch_size)
-    depends_on = [settings.model_dump(), sha256_file(folder / WEIGHTS), read_manifest(dataset)["digest"]]
+    data, code = read_manifest(dataset)["digest"], behind("interpolate", type(model))
+    depends_on = [settings.model_dump(), sha256_file(folder / WEIGHTS), data, code]
     parts = folder / f"{PARTS}-{digest(depends_on)[:16]}"
 
     def measure(split: str, count: int, ways: list[Choice]) -> tuple[np.ndarray, dict[Choice, Walk]]:

@@ -18,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from marscf import runs
+from marscf.code import behind
 from marscf.config import Config, SamplingSpeed, load_config, resolve
 from marscf.counting import counted
 from marscf.devices import choose_device
@@ -218,7 +219,8 @@ class Record:
 
     def _identity(self, point: Point) -> str:
         limits = [self.settings.repeats, self.settings.budget(point.system)]
-        return digest([asdict(point), limits, self.head["machine"]])[:16]
+        code = behind("sampling-speed", point.model["model"])
+        return digest([asdict(point), limits, self.head["machine"], code])[:16]
 
     def get(self, point: Point, trained: Path | None) -> Timing | None:
         """Return what was measured before, unless it was with weights that are no longer the run's."""
