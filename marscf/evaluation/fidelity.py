@@ -20,10 +20,8 @@ from marscf.data.arrays import open_split, read_manifest
 from marscf.errors import EvaluationError
 from marscf.evaluation.extractors import Extractor
 from marscf.evaluation.measurements import measurement
-from marscf.evaluation.stream import discard, fill
-from marscf.files import digest
+from marscf.evaluation.stream import CACHE, discard, fill, place
 
-CACHE = Path("data/fidelity-cache")
 HALVES = 20  # random halves of the samples, for the standard error of FID
 KID_SUBSETS = 100
 KID_SUBSET_SIZE = 1000  # at most; half the images where there are fewer
@@ -64,7 +62,7 @@ def extract(
         "code": behind("features"),
         "torch-fidelity": library_version(),
     }
-    path = cache / "features" / f"{digest(key)[:24]}.npy"
+    path = place(cache, "features", key)
     array = fill(
         path,
         (len(images), width + first[1].shape[1]),

@@ -19,8 +19,8 @@ from marscf.code import behind
 from marscf.errors import EvaluationError
 from marscf.evaluation.measurements import measurement
 from marscf.evaluation.sampling import seeded
-from marscf.evaluation.stream import fill
-from marscf.files import digest, seed_from
+from marscf.evaluation.stream import CACHE, fill, place
+from marscf.files import seed_from
 from marscf.gpu.graphs import Replays
 from marscf.nets.precision import tf32
 
@@ -131,10 +131,9 @@ def estimation_error(model: "DensityModel", images: np.ndarray, seed: int = 0) -
     return math.sqrt(variance / len(images)) / (math.prod(model.shape) * math.log(2))
 
 
-def kept_scores(model: "DensityModel", cache: Path = Path("data/fidelity-cache"), **names: object) -> Path:
+def kept_scores(model: "DensityModel", cache: Path = CACHE, **names: object) -> Path:
     """Return where an evaluation keeps its scores: the name hashes the code and all of `names`."""
-    key = {"code": behind("likelihood", type(model)), **names}
-    return cache / "likelihood" / f"{digest(key)[:24]}.npy"
+    return place(cache, "likelihood", {"code": behind("likelihood", type(model)), **names})
 
 
 def refuse_non_finite(nats: np.ndarray, start: int) -> None:

@@ -119,7 +119,7 @@ def test_every_kind_of_altered_source_is_named(tiny):
     tiny.files["train-images"].write_bytes(gzip.compress(idx_bytes(images)))
     with pytest.raises(DataError, match=r"train-images\.gz: not the published file, and its train images"):
         prepare(tiny.dataset(digests=tiny.digests), tiny.root, str(tiny.mirror))
-    with pytest.raises(DataError, match=r"train-images\.gz has SHA-256 .* no digest that could vouch"):
+    with pytest.raises(DataError, match=r"train-images\.gz has SHA-256 .* no digest that could verify"):
         prepare(tiny.dataset(), tiny.root, str(tiny.mirror))
     assert list((tiny.root / "tiny").iterdir()) == []
     tiny.files["train-images"].unlink()
@@ -249,7 +249,7 @@ def test_train_of_one_and_test_of_the_other_release_are_refused(two_releases):
         prepare(tiny, root, str(mirror))
 
 
-def test_release_without_public_download_says_where_and_whither(two_releases):
+def test_release_without_public_download_says_where_to_ask_and_where_to_put_it(two_releases):
     tiny, _, root = two_releases
     with pytest.raises(
         DataError, match=r"old-train of tiny has no public download \(ask the old librarian\); put it at"
@@ -308,7 +308,7 @@ def test_own_data_that_is_not_there_is_told(tmp_path, options, error, words):
         prepare(dataset(format="npy", shape=[3, 8, 8], options=options), tmp_path)
 
 
-def test_own_data_without_test_images_says_how_to_carve_them(tmp_path):
+def test_own_data_without_test_images_says_how_to_split_them_off(tmp_path):
     np.save(tmp_path / "a.npy", random_images(40, (3, 8, 8)))
     given = dataset(format="npy", shape=[3, 8, 8], options={"path": str(tmp_path / "a.npy")})
     with pytest.raises(DataError, match=r"no test images; set options.test in config/datasets/tiny.yaml"):
@@ -432,7 +432,7 @@ def test_real_datasets_agree_with_their_published_digests(workplace, mirror, nam
     assert json.loads((workplace / "data/datasets" / name / "manifest.json").read_text()) == manifest
 
 
-def test_digits_need_no_network_and_are_carved_by_rule(workplace, no_socket):
+def test_digits_need_no_network_and_are_split_by_rule(workplace, no_socket):
     from marscf.config import load_config
 
     given = load_config(str(workplace / "config")).dataset("digits")
