@@ -92,7 +92,8 @@ class Store:
             raise DataError(f"no file {target}, and --offline forbids to download it; {advice}")
         if not self.mirror and not source.urls:
             raise DataError(
-                f"{source.file} of {dataset.name} has no public download ({where or 'none is known'}); {advice}"
+                f"{source.file} of {dataset.name} has no public download ({where or 'none is known'}); "
+                f"{advice}"
             )
         with locked(target.parent):
             if not target.is_file():  # else another process fetched it meanwhile

@@ -11,6 +11,7 @@ import math
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -49,7 +50,7 @@ def digits(files: dict[str, Path], shape: Shape) -> Iterator[Part]:
 def idx(files: dict[str, Path], shape: Shape) -> Iterator[Part]:
     """MNIST's format: sources `train-images, train-labels, test-images, test-labels`, gzipped IDX files.
 
-    Ours, because torchvision's reader believes the counts in a header, and wants its own folders.
+    Ours, because torchvision unpacks a whole file into memory, however large it is.
     """
     for split in ("train", "test"):
         images, labels = files[f"{split}-images"], files[f"{split}-labels"]
@@ -153,7 +154,7 @@ def _npz_batches(path: Path, shape: Shape) -> Iterator[tuple[np.ndarray, np.ndar
                 yield pixels.reshape(n, *shape), classes[start : start + n]
 
 
-def _npz_labels(stream: unpack.Readable, place: str) -> np.ndarray:
+def _npz_labels(stream: BinaryIO, place: str) -> np.ndarray:
     (count, *rest), dtype = unpack.read_npy(stream, place)
     if rest or count > LARGEST_LABELS:
         raise DataError(f"{place}: its labels are no plain list; replace it")
@@ -164,9 +165,9 @@ def _npz_labels(stream: unpack.Readable, place: str) -> np.ndarray:
 
 
 def folder(files: dict[str, Path], shape: Shape) -> Iterator[Part]:
-    """The user's own data: a folder of PNG and JPEG files, all of the dataset's shape; links are not followed.
+    """The user's own folder of PNG and JPEG files, all of the dataset's shape; links are not followed.
 
-    Subfolders `train` and `test` are the splits; without them the test split is split off.
+    Subfolders `train` and `test` are the splits; without them the test images are split off.
     """
     root = files["path"]
     has_splits = (root / "train").is_dir() and (root / "test").is_dir()
@@ -203,7 +204,7 @@ def image_files(root: Path) -> list[Path]:
 
 
 def npy(files: dict[str, Path], shape: Shape) -> Iterator[Part]:
-    """The user's own data: a .npy file of bytes `(N,C,H,W)` or `(N,H,W)`, and another for the test split if given."""
+    """The user's own .npy file of bytes `(N,C,H,W)` or `(N,H,W)`, and another for the test split if given."""
     for source, path in files.items():
         split = "test" if source == "test_path" else "train" if "test_path" in files else "all"
         with unpack.damage(path), open(path, "rb") as stream:

@@ -64,7 +64,7 @@ def damage(place: object) -> Iterator[None]:
 
 
 @contextmanager
-def open_gzip(path: Path) -> Iterator[Readable]:
+def open_gzip(path: Path) -> Iterator[gzip.GzipFile]:
     """Open a gzip file for streaming."""
     with damage(path), gzip.open(path, "rb") as stream:
         yield stream
@@ -85,9 +85,9 @@ def read_tar(
 ) -> Iterator[tuple[str, bytes]]:
     """Yield `(name, content)` of the regular files of a tar archive, in its order.
 
-    Ours, because tarfile follows links, believes sizes, and ignores what stands in the padding and after the
-    end. Members over `largest` bytes and archives over `total` bytes are refused, and so are links, devices, and
-    names that are absolute or climb. Header checksums and zero padding are checked.
+    Ours, because tarfile follows links, sets no limit to sizes, and ignores the padding and what comes after
+    the end. Members over `largest` bytes and archives over `total` bytes are refused. So are links, devices,
+    and names that are absolute or climb. Header checksums and zero padding are checked.
     """
     read = 0
     while True:
@@ -134,7 +134,7 @@ def _check_name(name: str, place: object) -> None:
 def read_zip(path: Path | BinaryIO, place: object, suffix: str) -> Iterator[tuple[str, BinaryIO]]:
     """Yield `(name, seekable file)` of the members of a zip archive that end in `suffix`, CRC checked.
 
-    By zipfile, which bounds neither names nor the size of all that is unpacked.
+    By zipfile, which sets no limit to the size of all members together.
     """
     with damage(place), zipfile.ZipFile(path) as archive:
         if sum(info.file_size for info in archive.infolist()) > LARGEST_ZIP:
@@ -154,7 +154,7 @@ def read_zip(path: Path | BinaryIO, place: object, suffix: str) -> Iterator[tupl
 def read_npy(stream: BinaryIO, place: object) -> tuple[tuple[int, ...], np.dtype]:
     """Read a .npy header, leaving the stream at the data.
 
-    Ours, because numpy takes the memory that a header asks for before it reads, and unpickles objects.
+    Ours, because numpy takes the memory that a header asks for before it reads.
     """
     with damage(place):
         major, _ = np.lib.format.read_magic(stream)
@@ -177,8 +177,9 @@ def read_npy(stream: BinaryIO, place: object) -> tuple[tuple[int, ...], np.dtype
 def read_png(content: bytes, place: object, channels: int) -> np.ndarray:
     """Decode one 8-bit PNG image to uint8 `(C,H,W)`, C being 1 or 3.
 
-    Pillow alone would skip damaged chunks, drop transparency, and cut 16 bits to 8. Every chunk's CRC is checked, sizes before anything is decoded; only the chunks that hold pixels reach the
-    decoder. Transparency and 16 bits are refused.
+    Ours before Pillow's, which does not check the CRC of the pixels, and drops transparency and 16 bits
+    silently. Every chunk's CRC is checked, and sizes before anything is decoded; only the chunks that hold
+    pixels reach the decoder. Transparency and 16 bits are refused.
     """
     if content[:8] != PNG_SIGNATURE:
         raise DataError(f"{place} is no PNG image; replace it")
