@@ -1,11 +1,12 @@
-"""Write the lines of .dvcignore that choose which of Snakemake's records DVC keeps: `python workflow/dvcignore.py`.
+"""Write the lines of .dvcignore that choose which records of Snakemake DVC keeps.
+
+Run it after an edit of what is kept: python workflow/dvcignore.py
 
 Snakemake keeps a record per output file, `.snakemake/metadata/<base64 of the path>`. DVC has to ignore the
 records of the files that it does not keep: a clone that took another's word for its own old figure would not
 draw it again. What is kept is said here, in paths.
 """
 
-import base64
 from pathlib import Path
 
 LEFT_OUT = "reports/"  # how the paths begin whose records are ignored
