@@ -18,9 +18,6 @@ from marscf.data import prepare as module
 from marscf.data.prepare import prepare
 from marscf.errors import DataError
 
-RGB = (3, 32, 32)
-
-
 def files(folder):
     """Every file of a folder: content and time of last change."""
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
