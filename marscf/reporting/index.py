@@ -116,7 +116,7 @@ def _run(run: Run, metrics: "pandas.DataFrame") -> dict[str, Any]:
         "path": str(run.path),
         "receipt": receipt,
         "receipt_text": json.dumps(receipt, indent=1),
-        "config_text": json.dumps(config, indent=1),
+        "config_text": json.dumps(config.to_json(), indent=1),
         "machine": device(host),
         "duration": _duration(receipt.get("seconds") or 0),
         "commands": [f"marscf {stage} {run.path}" for stage in stages],

@@ -58,5 +58,5 @@ def real(run: str | Path, count: int) -> np.ndarray:
 
 def stretched(images: np.ndarray, run: str | Path) -> np.ndarray:
     """Images of a run's dataset with its grey levels stretched to 0 … 255, `uint8`."""
-    levels = run_config(run)["data"]["grey_levels"]
+    levels = run_config(run).data.grey_levels
     return np.round(images.astype(np.float32) * (255 / (levels - 1))).clip(0, 255).astype(np.uint8)

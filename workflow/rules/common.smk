@@ -164,7 +164,7 @@ def timings():
 
 def architectures():
     """The identity of the models whose sampling is timed: constructors and options, not how they are trained."""
-    return settings([[run["model"], run["options"]] for run in RUNS.values()])
+    return settings([[run.model, dict(run.options)] for run in RUNS.values()])
 
 
 # ---- the tables and figures of the report, by what each is drawn from
@@ -201,7 +201,7 @@ def products():
         found["fig11_interpolation"] = ([f"{run}/interpolation.npz" for run in runs], runs)
         if FIDELITY.extractor != "none":
             found["fig12_interpolation_scores"] = ([f"{run}/interpolation_scores.csv" for run in runs], runs)
-    if runs := [path for path, run in RUNS.items() if "prior" in run["options"]]:
+    if runs := [path for path, run in RUNS.items() if "prior" in run.options]:
         found["latent_correlation"] = ([f"{run}/latent_correlation.npz" for run in runs], runs)
     return found
 
