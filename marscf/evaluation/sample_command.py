@@ -44,7 +44,8 @@ def run(args: argparse.Namespace) -> None:
 
     from marscf import load
     from marscf.devices import choose_device
-    from marscf.evaluation.sampling import chunk_sizes, grid, sample_chunk, stretch
+    from marscf.evaluation.sampling import chunk_sizes, sample_chunk
+    from marscf.images import stretched, tiled
 
     model = load(args.run_path, choose_device(args.device))
     chunks = []
@@ -57,7 +58,8 @@ def run(args: argparse.Namespace) -> None:
         if out.suffix == ".npy":
             np.save(temporary, images)
         else:
-            write_png(temporary, grid(stretch(images, model.grey_levels), args.columns))
+            picture = tiled(stretched(images, model.grey_levels), args.columns, smallest=32)
+            write_png(temporary, picture)
     print(f"{out}: {args.count} images of {'×'.join(map(str, model.shape))}, seed {args.seed}")
 
 

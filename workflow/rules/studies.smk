@@ -13,7 +13,7 @@ rule sampling_speed:
     params:
         settings=settings(SCALE.studies.sampling_speed),
         architectures=architectures(),
-        systems=",".join(timed()),
+        systems=",".join(PLAN.timed()),
         device=device,
     shell:
         "marscf study sampling-speed --scale {wildcards.scale} --systems {params.systems} --out {output}"
@@ -36,7 +36,7 @@ rule interpolation:
     resources:
         **JOB,
     params:
-        settings=lambda wildcards: settings(interpolated()[RUN.format(**wildcards)]),
+        settings=lambda wildcards: settings(PLAN.interpolated()[RUN.format(**wildcards)]),
         run=subpath(input.receipt, parent=True),
         device=device,
     shell:
