@@ -25,7 +25,7 @@ ROOT = Path("data/extractors/digits-net")
 FEATURES = 64
 
 #: How it is trained; part of its identity.
-RECIPE = {
+RECIPE: dict[str, Any] = {
     "widths": [24, 48, 64, 64],
     "features": FEATURES,  # SiLU, of mean square 1
     "images": 100_000,  # seen in training, at most

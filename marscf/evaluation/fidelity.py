@@ -25,7 +25,7 @@ from marscf.files import digest, sha256_file
 
 CACHE = Path("data/fidelity-cache")
 HALVES = 20  # random halves of the samples, for the standard error of FID
-EXTRACTION = [Path(module.__file__) for module in (digits_net, extractors, sampling)]  # code of features
+EXTRACTION = [Path(str(module.__file__)) for module in (digits_net, extractors, sampling)]  # code of features
 KID_SUBSETS = 100
 KID_SUBSET_SIZE = 1000  # at most; half the images where there are fewer
 SPLITS = 10  # of the Inception score
@@ -40,7 +40,7 @@ class Features:
 
     values: np.ndarray
     logits: np.ndarray
-    path: Path | None = None
+    path: Path
 
     def discard(self) -> None:
         """Remove them from the cache."""

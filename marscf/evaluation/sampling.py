@@ -35,11 +35,11 @@ def sample_chunk(
     Raises `EvaluationError` where the model returns anything but so many images within its grey levels.
     """
     with seeded("samples", seed, chunk) as generator, torch.no_grad():
-        images = model.sample(count, temperature=temperature, generator=generator)
+        drawn = model.sample(count, temperature=temperature, generator=generator)
     expected = (count, *model.shape)
-    if images.dtype != torch.uint8 or tuple(images.shape) != expected:
-        raise EvaluationError(f"sample() gave {images.dtype} {tuple(images.shape)}, not uint8 {expected}")
-    images = images.detach().cpu().numpy()
+    if drawn.dtype != torch.uint8 or tuple(drawn.shape) != expected:
+        raise EvaluationError(f"sample() gave {drawn.dtype} {tuple(drawn.shape)}, not uint8 {expected}")
+    images = drawn.cpu().numpy()
     if images.max(initial=0) >= model.grey_levels:
         raise EvaluationError(
             f"sample() gave grey level {images.max()}, the data has 0 to {model.grey_levels - 1}"

@@ -146,7 +146,7 @@ def _from_receipt(path: Path, run: Run) -> Iterator[dict[str, Any]]:
         yield _row(run, "parameters", receipt["parameters"], None, 1, "trainable numbers", path)
     on = device(receipt.get("host") or {})
     if receipt.get("steps"):
-        batch = run_config(path.parent)["training"]["batch_size"]
+        batch = run_config(path.parent).training.batch_size
         yield _row(
             run, "images_seen", receipt["steps"] * batch, None, receipt["steps"], "steps × batch", path
         )

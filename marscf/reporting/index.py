@@ -19,6 +19,7 @@ from marscf.reporting.metrics import error_of, pretty, title
 from marscf.reporting.speed import SWEEP_PLACE
 from marscf.reporting.style import PAGE
 from marscf.runs import RECEIPT, Run, identity
+from marscf.settings import RunConfig
 
 if TYPE_CHECKING:
     import pandas
@@ -70,7 +71,7 @@ def write_index(scale: str) -> Path:
     return folder / "index.html"
 
 
-def _run(path: str, config: dict[str, Any], metrics: "pandas.DataFrame") -> dict[str, Any]:
+def _run(path: str, config: RunConfig, metrics: "pandas.DataFrame") -> dict[str, Any]:
     """All that the page says about a run."""
     run, receipt = Run.from_path(path), read_json(Path(path) / RECEIPT)
     if receipt["config_hash"] != identity(path, config):
@@ -89,7 +90,7 @@ def _run(path: str, config: dict[str, Any], metrics: "pandas.DataFrame") -> dict
         "path": path,
         "receipt": receipt,
         "receipt_text": json.dumps(receipt, indent=1),
-        "config_text": json.dumps(config, indent=1),
+        "config_text": json.dumps(config.to_json(), indent=1),
         "machine": device(host),
         "duration": _duration(receipt.get("seconds") or 0),
         "commands": [f"marscf {stage} {path}" for stage in stages],

@@ -68,4 +68,4 @@ def real(run: str | Path, count: int) -> np.ndarray:
 
 def visible(images: np.ndarray, run: str | Path) -> np.ndarray:
     """Images of a run's dataset with its grey levels stretched to 0 … 255, `uint8`."""
-    return stretched(images, run_config(run)["data"]["grey_levels"])
+    return stretched(images, run_config(run).data.grey_levels)

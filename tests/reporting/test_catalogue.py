@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from marscf.config import SampleFigure, load_config
+from marscf.config import load_config
+from marscf.config.schemas import SampleFigure
 from marscf.errors import ConfigError, MarscfError
 from marscf.reporting import catalogue
 from marscf.reporting.catalogue.product import METRICS, Plan, Product, every, imported

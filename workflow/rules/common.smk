@@ -157,7 +157,7 @@ def timings():
 
 def architectures():
     """The identity of the models whose sampling is timed: constructors and options, not how they are trained."""
-    return settings([[run["model"], run["options"]] for run in RUNS.values()])
+    return settings([[run.model, dict(run.options)] for run in RUNS.values()])
 
 
 # ---- the tables and figures of the report, see marscf/reporting/catalogue

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from marscf.config import Interpolation, Scale
 from marscf.runs import Run
+from marscf.settings import RunConfig
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +35,7 @@ class Plan:
     """What was selected: a scale, and the runs at it with their configs."""
 
     scale: Scale
-    runs: Mapping[str, dict[str, Any]]  # folder -> config
+    runs: Mapping[str, RunConfig]  # folder -> config
 
     def run_of(self, dataset: str, system: str) -> list[str]:
         """The run that stands for its system in figures and studies: its first seed. `[]` if not selected."""
@@ -87,7 +88,7 @@ def scored(plan: Plan) -> Runs:
 
 def with_prior(plan: Plan) -> Runs:
     """Runs of models with a prior that can be chosen."""
-    return [run for run, config in plan.runs.items() if "prior" in config["options"]]
+    return [run for run, config in plan.runs.items() if "prior" in config.options]
 
 
 def shown_in(name: str) -> Callable[[Plan], Runs]:

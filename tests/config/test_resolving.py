@@ -1,6 +1,5 @@
 """The typed loader: what it accepts, what it refuses, and in which words."""
 
-import json
 import shutil
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from marscf.config import load_config, option_schema, parse, resolve
 from marscf.errors import ConfigError
 from marscf.runs import config_hash
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -36,16 +35,16 @@ def test_every_scale_dataset_and_system_resolves():
         for dataset in scale.datasets:
             for system in config.systems:
                 run = resolve(config, scale.name, dataset, system, 0)
-                assert run["data"]["shape"] == list(config.dataset(dataset).shape)
+                assert run.data.shape == config.dataset(dataset).shape
 
 
 def test_all_flows_see_a_dataset_through_the_same_logit():
     config = load_config(REPOSITORY / "config")
     flows = [name for name in config.systems if name not in ("pixelcnn", "histogram")]
     for scale, dataset in (("laptop", "mnist"), ("gpu-hour", "mnist"), ("paper", "mnist-rgb")):
-        margins = [resolve(config, scale, dataset, s, 0)["options"]["logit_margin"] for s in flows]
+        margins = [resolve(config, scale, dataset, s, 0).options["logit_margin"] for s in flows]
         assert margins == [1e-6] * len(flows)
-        assert "logit_margin" not in resolve(config, scale, dataset, "pixelcnn", 0)["options"]
+        assert "logit_margin" not in resolve(config, scale, dataset, "pixelcnn", 0).options
 
 
 @pytest.mark.parametrize(
@@ -86,7 +85,7 @@ def test_all_flows_see_a_dataset_through_the_same_logit():
     ],
 )
 def test_scale_paper_has_the_settings_of_each_systems_own_code(system, dataset, training, options):
-    run = json.loads(json.dumps(resolve(load_config(REPOSITORY / "config"), "paper", dataset, system, 0)))
+    run = resolve(load_config(REPOSITORY / "config"), "paper", dataset, system, 0).to_json()
     assert run["training"] | {"augment": run["data"]["augment"]} | training == run["training"] | {
         "augment": run["data"]["augment"]
     }
@@ -101,18 +100,18 @@ def test_the_sweep_at_scale_paper_has_a_budget_for_all_but_mar_scf():
 
 
 def test_what_a_system_says_of_augmentation_wins_over_the_dataset(folder):
-    assert resolve(load_config(folder), "laptop", "cifar10", "glow", 0)["data"]["augment"] == "flip-shift"
+    assert resolve(load_config(folder), "laptop", "cifar10", "glow", 0).data.augment == "flip-shift"
     edit(folder / "systems" / "glow.yaml", training={"augment": "flip"})
     load_config.cache_clear()
-    assert resolve(load_config(folder), "laptop", "cifar10", "glow", 0)["data"]["augment"] == "flip"
+    assert resolve(load_config(folder), "laptop", "cifar10", "glow", 0).data.augment == "flip"
 
 
 def test_seed_depends_on_the_names_alone():
     config = load_config(REPOSITORY / "config")
     runs = [resolve(config, "quick", "digits", s, k) for s in config.systems for k in range(3)]
-    assert len({run["seed_value"] for run in runs}) == len(runs)
+    assert len({run.seed_value for run in runs}) == len(runs)
     assert len({config_hash(run) for run in runs}) == len(runs)
-    assert resolve(config, "quick", "digits", "glow", 0)["seed_value"] == 205098673
+    assert resolve(config, "quick", "digits", "glow", 0).seed_value == 205098673
 
 
 def test_loading_does_not_import_torch():
@@ -176,9 +175,7 @@ def test_unknown_names_get_the_nearest(kind, name):
 def test_numbers_and_duplicate_keys(folder):
     text = (folder / "scales" / "quick.yaml").read_text()
     (folder / "scales" / "quick.yaml").write_text(text.replace("2.0e-3", "2e-3"))
-    assert (
-        resolve(load_config(folder), "quick", "digits", "histogram", 0)["training"]["learning_rate"] == 2e-3
-    )
+    assert resolve(load_config(folder), "quick", "digits", "histogram", 0).training.learning_rate == 2e-3
     load_config.cache_clear()
     (folder / "scales" / "quick.yaml").write_text(text + "\nseeds: [1]\n")
     with pytest.raises(ConfigError, match="'seeds' stands twice"):

@@ -4,9 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from marscf.cli.evaluate import RUN_HELP, positive, whole
 from marscf.devices import HELP
 from marscf.errors import ConfigError
-from marscf.evaluation.command import RUN_HELP, positive, whole
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

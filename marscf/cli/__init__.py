@@ -13,23 +13,23 @@ from marscf import __version__
 from marscf.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, MarscfError, nearest
 
 COMMANDS = {
-    "data": ("marscf.data.command", "download or take from a mirror, verify, decode and split a dataset"),
-    "train": ("marscf.training.command", "train one run, or go on with it"),
+    "data": ("marscf.cli.data", "download or take from a mirror, verify, decode and split a dataset"),
+    "train": ("marscf.cli.train", "train one run, or go on with it"),
     "evaluate": (
-        "marscf.evaluation.command",
+        "marscf.cli.evaluate",
         "measure a run: likelihood (bits/dim), fidelity (FID, IS, KID, precision, recall)",
     ),
-    "sample": ("marscf.evaluation.sample_command", "draw images from a run"),
+    "sample": ("marscf.cli.sample", "draw images from a run"),
     "study": (
-        "marscf.studies.command",
+        "marscf.cli.study",
         "sampling-speed (Fig. 7), interpolate (Figs. 11, 12), latents (correlation of channels)",
     ),
-    "report": ("marscf.reporting.command", "all measurements in one table, all results on one page"),
-    "check": ("marscf.reporting.check_command", "compare measurements with the reference; exit 1 if worse"),
-    "config": ("marscf.config_command", "print the resolved config of a run"),
-    "import-official": ("marscf.compat.command", "turn a checkpoint of the authors' code into a run"),
-    "tune": ("marscf.training.tuning", "try settings of training, the same for every system"),
-    "bench": ("marscf.bench.command", "measure training and sampling throughput against a reference mode"),
+    "report": ("marscf.cli.report", "all measurements in one table, all results on one page"),
+    "check": ("marscf.cli.check", "compare measurements with the reference; exit 1 if worse"),
+    "config": ("marscf.cli.config", "print the resolved config of a run"),
+    "import-official": ("marscf.cli.import_official", "turn a checkpoint of the authors' code into a run"),
+    "tune": ("marscf.cli.tune", "try settings of training, the same for every system"),
+    "bench": ("marscf.cli.bench", "measure training and sampling throughput against a reference mode"),
 }
 
 

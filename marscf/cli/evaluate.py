@@ -128,10 +128,10 @@ def run_likelihood(args: argparse.Namespace) -> None:
     path = Path(args.run_path)
     names, config, settings = Run.from_path(path), run_config(path), settings_of(path)
     model = load(path, choose_device(args.device))
-    images = open_split(config["dataset"], "test")
+    images = open_split(config.dataset, "test")
     chosen = args.images or settings.images or len(images)
     if chosen > len(images):
-        raise EvaluationError(f"images: {chosen} were asked for, {config['dataset']} has {len(images)}")
+        raise EvaluationError(f"images: {chosen} were asked for, {config.dataset} has {len(images)}")
     importance = args.importance_samples
     how = {
         "draws": args.draws or settings.draws,
@@ -139,10 +139,10 @@ def run_likelihood(args: argparse.Namespace) -> None:
         "batch_size": args.batch_size or settings.batch_size,
         "seed": args.seed,
     }
-    weights, data = weights_hash(path), read_manifest(config["dataset"])["digest"]
+    weights, data = weights_hash(path), read_manifest(config.dataset)["digest"]
     kept = kept_scores(model, weights=weights, data=data, count=chosen, device=args.device, **how)
     result = evaluate_likelihood(model, images[:chosen], **how, kept=kept, progress=sys.stderr.isatty())
-    dims = config["data"]["dims"]
+    dims = config.data.dims
     entries = likelihood_measurements(result, model, dims=dims, available=len(images), seed=args.seed)
     write_per_image(path, PerImage(result.bound, dims, data))
     write_measurements(path / "likelihood.json", names, entries, weights_sha256=weights)
@@ -170,7 +170,7 @@ def run_fidelity(args: argparse.Namespace) -> None:
     path, progress = Path(args.run_path), sys.stderr.isatty()
     names, dataset, settings = (
         Run.from_path(path),
-        run_config(path)["dataset"],
+        run_config(path).dataset,
         _fidelity_settings(args, path),
     )
     if not 0 < args.temperature < float("inf"):

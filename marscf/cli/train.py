@@ -2,15 +2,10 @@
 
 import argparse
 import os
-import sys
-from pathlib import Path
-from typing import Any
 
 from marscf import devices
-from marscf.data.arrays import read_manifest
-from marscf.runs import completed, run_config
-from marscf.training import receipt
 from marscf.training.interrupt import Stop, parse_duration
+from marscf.training.run import train_run
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -39,20 +34,3 @@ def run(args: argparse.Namespace) -> None:
     limit = None if args.time_limit is None else parse_duration(args.time_limit)
     with Stop(limit) as stop:
         train_run(args.run, args.device, stop)
-
-
-def train_run(path: str | Path, device: str = "auto", stop: Stop | None = None) -> dict[str, Any]:
-    """Train a run until it is finished and return its receipt.
-
-    Raises `Interrupted` when stopped (everything is saved), `ConfigError` and `DataError` for bad input,
-    `MarscfError` where the disk is full or training diverges for good.
-    """
-    folder = Path(path)
-    config = completed(run_config(folder))
-    data_digest = read_manifest(config["dataset"])["digest"]
-    if finished := receipt.restore(folder, config, data_digest):
-        print(f"marscf train: {folder} is finished ({finished['steps']} steps)", file=sys.stderr)
-        return finished
-    from marscf.training.train import train
-
-    return train(folder, config, data_digest, device, stop or Stop())
