@@ -36,6 +36,7 @@ class System(Strict):
     name: Name
     title: str  # in tables and figures
     order: int = 100  # place in tables and figures
+    colour: Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")] | None = None  # in figures
     model: str  # module.Class in marscf.models, or importable from elsewhere
     cite: str  # paper
     options: dict[str, Any]  # arguments of the model's constructor, the paper's values
