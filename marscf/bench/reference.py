@@ -15,7 +15,7 @@ from torch.nn import functional
 from marscf.counting import tick
 from marscf.flows.conv1x1 import InvertibleConv1x1
 from marscf.flows.coupling import MixLogCDFCoupling
-from marscf.models.multiscale_flow import FlowStep, MultiScaleFlow
+from marscf.models.multiscale_flow import MultiScaleFlow
 from marscf.nets.affine_net import NormConv2d, ZeroConv2d
 from marscf.nets.gated_attention import GatedAttention, position_code
 from marscf.nets.weight_norm import WeightNormConv2d, WeightNormLinear
@@ -38,21 +38,6 @@ def stepwise(model: MultiScaleFlow) -> MultiScaleFlow:
 
 
 # ---- flow steps
-
-
-def _step_forward(self: FlowStep, x: Tensor) -> tuple[Tensor, Tensor]:
-    h, actnorm_log_det = self.actnorm(x)
-    h, mixing_log_det = self.conv1x1(h)
-    z, coupling_log_det = self.coupling(h)
-    if self.swap:
-        z = z.roll(z.shape[1] // 2, 1)
-    return z, actnorm_log_det + mixing_log_det + coupling_log_det
-
-
-def _step_inverse(self: FlowStep, z: Tensor) -> Tensor:
-    if self.swap:
-        z = z.roll(-(z.shape[1] // 2), 1)
-    return self.actnorm.inverse(self.conv1x1.inverse(self.coupling.inverse(z)))
 
 
 def _conv1x1_weight(self: InvertibleConv1x1) -> Tensor:
@@ -172,7 +157,6 @@ def _mar_sample(self: MARPrior, context: Tensor | None, noise: Tensor) -> Tensor
 
 
 _METHODS = {
-    FlowStep: {"forward": _step_forward, "inverse": _step_inverse},
     InvertibleConv1x1: {"weight": _conv1x1_weight, "inverse_weight": _conv1x1_inverse_weight},
     NormConv2d: {"forward": _norm_conv},
     ZeroConv2d: {"forward": _zero_conv},
