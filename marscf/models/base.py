@@ -8,7 +8,7 @@ Images are `uint8 (B,C,H,W)` with values `0 … grey_levels-1`. A continuous mod
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
