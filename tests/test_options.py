@@ -47,5 +47,5 @@ def test_an_unknown_option_is_refused():
 def test_an_annotation_that_is_not_known_is_named(tmp_path, monkeypatch):
     (tmp_path / "odd_model.py").write_text("class Odd:\n    def __init__(self, *, width: 'Wide' = 8): ...\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ConfigError, match="odd_model.Odd: option 'width': annotation"):
+    with pytest.raises(ConfigError, match=r"odd_model\.Odd: option 'width': annotation"):
         check_options("odd_model.Odd", {"width": 8})

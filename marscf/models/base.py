@@ -222,7 +222,7 @@ class FlowModel(DensityModel):
     def draw_eps(
         self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None
     ) -> list[Tensor]:
-        """Draw standard-normal noise times `temperature`, one tensor a latent."""
+        """Draw standard-normal noise times `temperature`, one tensor per latent."""
         device = generator.device if generator is not None else "cpu"
         dtype = next(self.parameters()).dtype
         return [
