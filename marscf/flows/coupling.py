@@ -9,10 +9,10 @@ from torch.nn import functional
 
 from marscf.flows.bijection import Bijection
 from marscf.flows.mixture import inverse_log_odds, log_odds
-from marscf.gpu.fused import fused
+from marscf.kernels.compiled import fused
+from marscf.kernels.precision import exact
 from marscf.nets.affine_net import AffineNet
 from marscf.nets.gated_attention import GatedAttentionNet
-from marscf.nets.precision import exact
 
 
 class Coupling(Bijection):

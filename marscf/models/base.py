@@ -6,6 +6,7 @@ Images are `uint8 (B,C,H,W)` with values `0 … grey_levels-1`. A continuous mod
 """
 
 import math
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +14,9 @@ from torch import Tensor, nn
 from marscf.errors import ConfigError
 from marscf.flows.identity import Identity
 from marscf.flows.logit import Logit
-from marscf.gpu import graphs
-from marscf.gpu.graphs import Replays
+from marscf.kernels import graphs
+from marscf.kernels.cached import forget
+from marscf.kernels.graphs import Replays
 from marscf.options import Margin
 
 Shape = tuple[int, int, int]
@@ -34,7 +36,7 @@ class DensityModel(nn.Module):
     #: `probes`; None where it estimates nothing.
     estimate: int | None = None
     #: Whether its kernels depend on no value and never wait for the device: a GPU then replays them
-    #: (`marscf.gpu.graphs`).
+    #: (`marscf.kernels.graphs`).
     replayable = False
     #: Why sampling time depends on the weights, or None where it does not.
     sampling_depends_on_weights: str | None = None
@@ -58,6 +60,11 @@ class DensityModel(nn.Module):
     def recorded(self) -> bool:
         """Whether its work is recorded where it is: replayable, on a GPU that records."""
         return self.replayable and graphs.serve(self.device)
+
+    def train(self, mode: bool = True) -> Self:
+        """See `nn.Module.train`; what was derived from the weights is derived again, however they changed."""
+        forget()
+        return super().train(mode)
 
     def draw_noise(self, n: int, generator: torch.Generator | None = None) -> Tensor | None:
         """Draw the randomness that `log_prob` of `n` images needs, or None where it needs none.

@@ -9,9 +9,9 @@ from torch.nn import functional
 from marscf.flows.checkerboard import Checkerboard
 from marscf.flows.coupling import MixLogCDFCoupling
 from marscf.flows.halves import SwapHalves
+from marscf.kernels.precision import exact
 from marscf.models.flowpp_steps import Steps
 from marscf.nets.gated_attention import GatedBlock, GatedConv, learned_positions, place_code
-from marscf.nets.precision import exact
 from marscf.nets.weight_norm import WeightNormConv2d
 from marscf.priors.gaussian import gaussian_log_density
 

@@ -1,6 +1,5 @@
 """The multi-scale flow: Glow and both mAR-SCF, by the choice of coupling and prior."""
 
-from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -14,10 +13,10 @@ from marscf.flows.bijection import Bijection
 from marscf.flows.conv1x1 import InvertibleConv1x1
 from marscf.flows.coupling import AffineCoupling, MixLogCDFCoupling
 from marscf.flows.squeeze import Squeeze
-from marscf.gpu import graphs
-from marscf.gpu.fused import fused
+from marscf.kernels.compiled import fused
+from marscf.kernels.graphs import side_by_side
+from marscf.kernels.precision import exact
 from marscf.models.base import FlowModel, Shape, check_images, check_levels
-from marscf.nets.precision import exact
 from marscf.options import Margin, PositiveInt, Probability
 from marscf.priors.gaussian import GaussianPrior
 from marscf.priors.mar import MARPrior
@@ -177,26 +176,18 @@ class MultiScaleFlow(FlowModel):
 
     def encode_continuous(self, y: Tensor) -> tuple[list[Tensor], Tensor]:
         """See `FlowModel.encode_continuous`."""
-        latents, log_det = self._encode(y)
+        latents, _, log_det = self._encode(y)
         return latents, log_det
 
     def log_density(self, y: Tensor) -> Tensor:
         """See `FlowModel.log_density`."""
-        terms: list[Tensor] = []
-        with graphs.branches(y.device) as branch:  # a prior is a long chain of small kernels
+        latents, contexts, log_det = self._encode(y)
+        return log_det + sum(side_by_side([prior.log_prob for prior in self.priors], latents, contexts))
 
-            def score(index: int, z: Tensor, context: Tensor | None) -> None:
-                with branch(z, context):
-                    terms.append(self.priors[index].log_prob(z, context))
-
-            _, log_det = self._encode(y, score)
-        return sum(terms, log_det)
-
-    def _encode(
-        self, y: Tensor, found: Callable[[int, Tensor, Tensor | None], None] = lambda *latent: None
-    ) -> tuple[list[Tensor], Tensor]:
-        """Latents and the flow's log_det; `found(index, latent, context)` is called with each latent."""
-        latents = []
+    def _encode(self, y: Tensor) -> tuple[list[Tensor], list[Tensor | None], Tensor]:
+        """Latents, their contexts and the flow's log_det."""
+        latents: list[Tensor] = []
+        contexts: list[Tensor | None] = []
         h, log_det = self.pixels(y)
         recompute = self.activation_checkpointing and self.training and torch.is_grad_enabled()
         for index, level in enumerate(self.levels):
@@ -207,9 +198,8 @@ class MultiScaleFlow(FlowModel):
             if index < len(self.levels) - 1:
                 h, dropped = h.chunk(2, 1)
                 latents.append(dropped)
-                found(index, dropped, h)
-        found(len(latents), h, None)
-        return [*latents, h], log_det
+                contexts.append(h)
+        return [*latents, h], [*contexts, None], log_det
 
     def decode(self, latents: list[Tensor]) -> Tensor:
         """See `FlowModel.decode`."""

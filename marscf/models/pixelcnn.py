@@ -7,10 +7,10 @@ from torch.utils.checkpoint import checkpoint
 
 from marscf.counting import tick
 from marscf.errors import ConfigError
+from marscf.kernels.precision import at_least_float32
 from marscf.models.base import DensityModel, Shape, check_images
 from marscf.nets import categorical
 from marscf.nets.masked import GatedBlock, HorizontalConv, gate, groups_of
-from marscf.nets.precision import at_least_float32
 from marscf.options import PositiveInt
 
 
