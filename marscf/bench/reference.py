@@ -14,7 +14,7 @@ from torch import Tensor
 
 from marscf.counting import tick
 from marscf.flows.conv1x1 import InvertibleConv1x1
-from marscf.models.multiscale_flow import FlowStep, MultiScaleFlow
+from marscf.models.multiscale_flow import MultiScaleFlow
 from marscf.nets.conv_lstm import State
 from marscf.priors.gaussian import gaussian_log_density
 from marscf.priors.mar import MARPrior
@@ -31,22 +31,7 @@ def stepwise(model: MultiScaleFlow) -> MultiScaleFlow:
     return reference
 
 
-# ---- flow steps: ActNorm and 1×1 convolution one after the other; inverses of both triangular factors
-
-
-def _step_forward(self: FlowStep, x: Tensor) -> tuple[Tensor, Tensor]:
-    h, actnorm_log_det = self.actnorm(x)
-    h, mixing_log_det = self.conv1x1(h)
-    z, coupling_log_det = self.coupling(h)
-    if self.swap:
-        z = z.roll(z.shape[1] // 2, 1)
-    return z, actnorm_log_det + mixing_log_det + coupling_log_det
-
-
-def _step_inverse(self: FlowStep, z: Tensor) -> Tensor:
-    if self.swap:
-        z = z.roll(-(z.shape[1] // 2), 1)
-    return self.actnorm.inverse(self.conv1x1.inverse(self.coupling.inverse(z)))
+# ---- the 1×1 convolution: inverses of both triangular factors
 
 
 def _conv1x1_inverse_weight(self: InvertibleConv1x1) -> Tensor:
@@ -89,7 +74,6 @@ def _mar_sample(self: MARPrior, context: Tensor | None, noise: Tensor) -> Tensor
 
 
 _METHODS = {
-    FlowStep: {"forward": _step_forward, "inverse": _step_inverse},
     InvertibleConv1x1: {"inverse_weight": _conv1x1_inverse_weight},
     MARPrior: {"log_prob": _mar_log_prob, "sample": _mar_sample},
 }

@@ -1,5 +1,7 @@
 """Invertible 1×1 convolution: a learned mixing of the channels."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -52,13 +54,13 @@ class InvertibleConv1x1(Bijection):
         x = torch.linalg.solve_triangular(lower, self.permutation.T.double(), upper=False, unitriangular=True)
         return torch.linalg.solve_triangular(upper, x, upper=True).to(self.lower.dtype)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
         """See `Bijection.forward`; `log_det = H W Σ log_s`."""
         with exact(x):
             z = functional.conv2d(x, self.weight()[:, :, None, None])
             return z, (self.log_s.sum() * (x.shape[2] * x.shape[3])).expand(len(x))
 
-    def inverse(self, z: Tensor) -> Tensor:
+    def inverse(self, z: Tensor, context: Any = None) -> Tensor:
         """See `Bijection.inverse`."""
         with exact(z):
             return functional.conv2d(z, self.inverse_weight()[:, :, None, None])

@@ -2,13 +2,13 @@
 
 import contextlib
 import importlib
-import inspect
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marscf.errors import CheckpointError, ConfigError, nearest
+from marscf.options import check_options
 
 if TYPE_CHECKING:
     from marscf.models.base import DensityModel
@@ -19,13 +19,11 @@ WEIGHTS = "weights.safetensors"
 def build(config: dict[str, Any]) -> "DensityModel":
     """Build the model of a resolved run config (see `marscf.config.resolve`), with fresh weights.
 
-    `config["model"]` is `module.Class`, in `marscf.models` or importable from elsewhere.
+    `config["model"]` is `module.Class`, in `marscf.models` or importable from elsewhere. Raises `ConfigError`
+    for options that it does not declare, or that are out of range.
     """
     kind = model_class(config)
-    known = [name for name, p in inspect.signature(kind).parameters.items() if p.kind is p.KEYWORD_ONLY]
-    for name in config["options"]:
-        if name not in known:
-            raise ConfigError(f"options: {config['model']} has no option {name!r}{nearest(name, known)}")
+    check_options(config["model"], config["options"])
     return kind(tuple(config["data"]["shape"]), config["data"]["grey_levels"], **config["options"])
 
 
@@ -39,9 +37,10 @@ def model_class(config: dict[str, Any]) -> type["DensityModel"]:
             if not f"{name}.".startswith(f"{error.name}."):
                 raise  # the module is there, and lacks something else
             continue
-        if hasattr(module, class_name):
-            return getattr(module, class_name)
-        raise ConfigError(f"model: no class {class_name!r} in {name}")
+        if class_name not in vars(module):
+            raise ConfigError(f"model: no class {class_name!r} in {name}")
+        kind: type[DensityModel] = vars(module)[class_name]
+        return kind
     known = [path.stem for path in Path(__file__).parent.glob("[a-z]*.py")]
     raise ConfigError(f"model: no module {module_name!r} in marscf.models{nearest(module_name, known)}")
 
@@ -63,6 +62,7 @@ def load(run: str | Path, device: str = "cpu") -> "DensityModel":
     if whole_run:
         _check_config(path, config)
     model = build(config)
+    weights = model.current_names(weights)
     own = model.state_dict()
     for name, tensor in own.items():
         if name not in weights:

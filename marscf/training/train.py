@@ -31,7 +31,7 @@ def train(folder: Path, config: dict[str, Any], data_digest: str, device: str, s
         locked(folder, processes.first),
         _deterministic(processes),
     ):
-        if hasattr(models.model_class(config), "fit"):
+        if models.model_class(config).closed_form:
             model, record = _fit(folder, config, processes, stop)
         else:
             state = Training(folder, config, data_digest, processes).run(stop)
