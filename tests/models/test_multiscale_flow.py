@@ -288,7 +288,19 @@ def test_a_drawn_image_beyond_the_pixels_range_has_a_density():
         assert torch.isfinite(model.log_density(y)).all()
 
 
-@pytest.mark.parametrize("margin", [0.0, 0.5, -0.1])
-def test_a_margin_out_of_range_is_refused(margin):
-    with pytest.raises(ConfigError, match="logit_margin"):
-        tiny(logit_margin=margin)
+OUT_OF_RANGE = [
+    *(("logit_margin", margin) for margin in (0.0, 0.5, -0.1, "none")),
+    *(("coupling", "additive"), ("prior", None), ("pixel_scaling", "odd")),
+    *(("levels", 0), ("steps", 1.5), ("channels", True), ("dropout", 1.0), ("widths", 3)),
+]
+
+
+@pytest.mark.parametrize("name, value", OUT_OF_RANGE)
+def test_options_out_of_range_are_refused(name, value):
+    config = {
+        "model": "multiscale_flow.MultiScaleFlow",
+        "options": {**SMALL, name: value},
+        "data": {"shape": [1, 4, 4], "grey_levels": 17},
+    }
+    with pytest.raises(ConfigError, match=name):
+        models.build(config)
