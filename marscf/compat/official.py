@@ -47,7 +47,7 @@ _RENAMES = [
     (r"coupling\.net\.blocks\.(\d+)\.conv_norm\.", r"coupling.nn.mid_convs.\1.norm_1."),
     (r"coupling\.net\.blocks\.(\d+)\.attention_norm\.", r"coupling.nn.mid_convs.\1.norm_2."),
     (r"coupling\.rescale", "coupling.nn.rescale."),
-    (r"condition\.", "z1_cond_network."),
+    (r"context_net\.", "z1_cond_network."),
     (r"embed\.", "prior_lstm.conv_embed."),
     (r"moments\.", "prior_lstm.conv_out1."),
     (r"lstm\.input_weights\.(\d+)", r"prior_lstm.lstm.weight_ih_l\1"),

@@ -20,8 +20,8 @@ from marscf.evaluation.measurements import measurement
 from marscf.evaluation.sampling import code_behind, seeded
 from marscf.evaluation.stream import fill
 from marscf.files import digest, seed_from
-from marscf.gpu.graphs import Replays
-from marscf.nets.precision import tf32
+from marscf.kernels.graphs import Replays
+from marscf.kernels.precision import tf32
 
 if TYPE_CHECKING:
     from marscf.models.base import DensityModel, Estimate

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from marscf.flows.bijection import Bijection
+from marscf.kernels.precision import exact
 from marscf.nets.channel_norm import ChannelNorm
-from marscf.nets.precision import exact
 
 
 class ActNorm(ChannelNorm, Bijection):

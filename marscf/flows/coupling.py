@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from marscf.flows.bijection import Bijection
 from marscf.flows.mixture import inverse_log_odds, log_odds
-from marscf.gpu.fused import fused
-from marscf.nets.precision import exact
+from marscf.kernels.compiled import fused
+from marscf.kernels.precision import exact
 
 
 class Coupling(Bijection):

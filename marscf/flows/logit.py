@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from marscf.flows.bijection import Bijection
-from marscf.nets.precision import exact
+from marscf.kernels.precision import exact
 
 
 class Logit(Bijection):

@@ -11,8 +11,8 @@ from torch.autograd.function import once_differentiable
 from marscf.errors import EvaluationError
 from marscf.flows.bijection import Bijection
 from marscf.flows.log_det import ResidualStep, Strategies, WholeJacobian
+from marscf.kernels.precision import at_least_float32, exact
 from marscf.nets.lipschitz import LipschitzNet
-from marscf.nets.precision import at_least_float32, exact
 
 TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-10}  # of an inverse, in the largest entry
 MAX_ITERATIONS = 2000

@@ -10,7 +10,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import torch
@@ -20,8 +20,9 @@ from marscf.errors import ConfigError
 from marscf.flows.bijection import Bijection
 from marscf.flows.chain import Chain
 from marscf.flows.logit import Logit
-from marscf.gpu import graphs
-from marscf.gpu.graphs import Replays
+from marscf.kernels import graphs
+from marscf.kernels.cached import forget
+from marscf.kernels.graphs import Replays
 from marscf.options import Margin
 from marscf.priors.prior import Prior
 
@@ -55,7 +56,7 @@ class DensityModel(nn.Module, ABC):
     #: Whether `activation_checkpointing` has an effect.
     can_recompute: ClassVar[bool] = False
     #: Whether its kernels depend on no value and never wait for the device: a GPU then replays them
-    #: (`marscf.gpu.graphs`).
+    #: (`marscf.kernels.graphs`).
     replayable: ClassVar[bool] = False
     #: Why sampling time depends on the weights, or None where it does not.
     sampling_depends_on_weights: ClassVar[str | None] = None
@@ -94,6 +95,11 @@ class DensityModel(nn.Module, ABC):
     def recorded(self) -> bool:
         """Whether its work is recorded where it is: replayable, on a GPU that records."""
         return self.replayable and graphs.serve(self.device)
+
+    def train(self, mode: bool = True) -> Self:
+        """See `nn.Module.train`; what was derived from the weights is derived again, however they changed."""
+        forget()
+        return super().train(mode)
 
     def draw_noise(self, n: int, generator: torch.Generator | None = None) -> Tensor | None:
         """Draw the randomness that `log_prob` of `n` images needs, or None where it needs none.

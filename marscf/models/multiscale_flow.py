@@ -1,7 +1,7 @@
 """The multi-scale flow: Glow and both mAR-SCF, by the choice of coupling and prior."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from marscf.flows.chain import Chain
 from marscf.flows.coupling import AffineCoupling, MixLogCDFCoupling
 from marscf.flows.squeeze import Squeeze
 from marscf.flows.step import FlowStep
+from marscf.kernels.graphs import side_by_side
 from marscf.models.base import FlowModel, Shape, check_images, check_levels
 from marscf.nets.affine_net import AffineNet
 from marscf.nets.gated_attention import GatedAttentionNet
@@ -45,6 +46,7 @@ class MultiScaleFlow(FlowModel):
 
     replayable = True
     can_recompute = True
+    renamed: ClassVar = {r"priors\.(\d+)\.condition\.": r"priors.\1.context_net."}
 
     def __init__(
         self,
@@ -167,8 +169,8 @@ class MultiScaleFlow(FlowModel):
         return [*latents, h], [*contexts, None], log_det
 
     def _prior_log_prob(self, latents: list[Tensor], contexts: Contexts) -> Tensor:
-        terms = zip(self.priors, latents, contexts, strict=True)
-        return torch.stack([prior.log_prob(z, context) for prior, z, context in terms]).sum(0)
+        terms = side_by_side([prior.log_prob for prior in self.priors], latents, contexts)
+        return torch.stack(terms).sum(0)
 
     def _from_last(self, latent: Callable[[int, Tensor | None], Tensor]) -> tuple[list[Tensor], Contexts]:
         """Latents and their contexts, from the last level to the first, each latent given its context."""

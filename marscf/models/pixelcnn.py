@@ -6,11 +6,11 @@ from torch import Tensor
 
 from marscf.counting import tick
 from marscf.errors import ConfigError
+from marscf.kernels.precision import at_least_float32
 from marscf.models.base import DensityModel, Estimate, Shape, check_images
 from marscf.nets import categorical
 from marscf.nets.masked import GatedBlock, HorizontalConv, gate, groups_of
 from marscf.nets.modules import Modules
-from marscf.nets.precision import at_least_float32
 from marscf.nets.recompute import run
 from marscf.options import PositiveInt
 

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from marscf.nets.cached import Cached, Caching
+from marscf.kernels.cached import Cached
 from marscf.nets.modules import Modules
 
 TOLERANCE = 1e-6  # relative change of the norm at which evaluation's power iteration ends
 MAX_ITERATIONS = 2000
 
 
-class LipschitzConv2d(Caching):
+class LipschitzConv2d(nn.Module):
     """A convolution, zero-padded to keep the image's size, whose operator norm is at most `coefficient`.
 
     The norm is that of the linear map on whole images, `(in,H,W)` to `(out,H,W)`, not that of the reshaped
@@ -81,7 +81,6 @@ class LipschitzConv2d(Caching):
         return [self.weight * (self.coefficient / self.norm()).clamp(max=1), self.bias]
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
-        self._converged.clear()
         stored = state.get(prefix + "vector")
         if stored is not None and stored.shape != self.vector.shape:
             state[prefix + "vector"] = self.vector
