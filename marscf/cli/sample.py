@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     from marscf.evaluation.sampling import draw
     from marscf.images import stretched, tiled
 
-    model = load(args.run_path, str(choose_device(args.device)))
+    model = load(args.run_path, choose_device(args.device))
     images = draw(
         model,
         args.count,
