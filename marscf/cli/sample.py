@@ -47,9 +47,10 @@ def run(args: argparse.Namespace) -> None:
 
     from marscf import load
     from marscf.devices import choose_device
-    from marscf.evaluation.sampling import draw, grid, stretch
+    from marscf.evaluation.sampling import draw
+    from marscf.images import stretched, tiled
 
-    model = load(args.run_path, str(choose_device(args.device)))
+    model = load(args.run_path, choose_device(args.device))
     images = draw(
         model,
         args.count,
@@ -62,7 +63,8 @@ def run(args: argparse.Namespace) -> None:
         if out.suffix == ".npy":
             np.save(temporary, images)
         else:
-            write_png(temporary, grid(stretch(images, model.grey_levels), args.columns))
+            picture = tiled(stretched(images, model.grey_levels), args.columns, smallest=32)
+            write_png(temporary, picture)
     print(f"{out}: {args.count} images of {'×'.join(map(str, model.shape))}, seed {args.seed}")
 
 

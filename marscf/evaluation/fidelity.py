@@ -37,7 +37,7 @@ class Features:
 
     values: np.ndarray
     logits: np.ndarray
-    path: Path | None = None
+    path: Path
 
     def discard(self) -> None:
         """Remove them from the cache."""

@@ -50,11 +50,11 @@ def measure_fidelity(
     path: Path, settings: Fidelity, call: Call, temperature: float = 1.0
 ) -> list[dict[str, Any]]:
     """Compare a run's samples with real images, and write RUN/fidelity.json."""
-    dataset = run_config(path)["dataset"]
+    dataset = run_config(path).dataset
     entries: list[dict[str, Any]] = []
     weights = weights_hash(path)
     if extractor := call.extractor(settings, dataset):
-        model = load(path, str(choose_device(call.device)))
+        model = load(path, choose_device(call.device))
         real, real_identity, real_card = reference_images(dataset, settings.reference)
         drawn = draw_samples(
             model,

@@ -31,11 +31,11 @@ def measure_likelihood(
     more images are asked for than the test split has.
     """
     config, settings = run_config(path), settings_of(path)
-    model = load(path, str(choose_device(device)))
-    available = open_split(config["dataset"], "test")
+    model = load(path, choose_device(device))
+    available = open_split(config.dataset, "test")
     count = images or settings.images or len(available)
     if count > len(available):
-        raise EvaluationError(f"images: {count} were asked for, {config['dataset']} has {len(available)}")
+        raise EvaluationError(f"images: {count} were asked for, {config.dataset} has {len(available)}")
     if importance_samples is None:
         importance_samples = settings.importance_samples
     how: dict[str, Any] = {
@@ -44,11 +44,11 @@ def measure_likelihood(
         "batch_size": batch_size or settings.batch_size,
         "seed": seed,
     }
-    weights, data = weights_hash(path), read_manifest(config["dataset"])["digest"]
+    weights, data = weights_hash(path), read_manifest(config.dataset)["digest"]
     names = {"weights": weights, "data": data, "count": count, "device": device, **how}
     kept = kept_scores(model, **names)
     result = evaluate_likelihood(model, available[:count], **how, kept=kept, progress=progress)
-    dims = config["data"]["dims"]
+    dims = config.data.dims
     entries = likelihood_measurements(result, model, dims=dims, available=len(available), seed=seed)
     write_per_image(path, PerImage(result.bound, dims, data))
     write_measurements(path / "likelihood.json", Run.from_path(path), entries, weights_sha256=weights)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from marscf.data.arrays import read_manifest
-from marscf.runs import completed, run_config
+from marscf.runs import run_config
 from marscf.training import receipt
 from marscf.training.interrupt import Stop
 
@@ -17,8 +17,8 @@ def train_run(path: str | Path, device: str = "auto", stop: Stop | None = None) 
     `MarscfError` where the disk is full or training diverges for good.
     """
     folder = Path(path)
-    config = completed(run_config(folder))
-    data_digest = read_manifest(config["dataset"])["digest"]
+    config = run_config(folder)
+    data_digest = read_manifest(config.dataset)["digest"]
     if finished := receipt.restore(folder, config, data_digest):
         print(f"marscf train: {folder} is finished ({finished['steps']} steps)", file=sys.stderr)
         return finished

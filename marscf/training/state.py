@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from marscf.models.base import DensityModel
+from marscf.settings import TrainingSettings
 from marscf.training.optimizers import OPTIMIZERS
 
 
@@ -45,14 +46,14 @@ class Record:
 class State:
     """Model, averaged model, optimiser, best averaged weights and the record."""
 
-    def __init__(self, model: DensityModel, training: dict[str, Any]):
+    def __init__(self, model: DensityModel, training: TrainingSettings):
         self.model = model
         self.averaged = copy.deepcopy(model).requires_grad_(False)
-        self.optimizer = OPTIMIZERS[training["optimizer"]](
-            model.parameters(), training["betas"], weight_decay=training["weight_decay"]
+        self.optimizer = OPTIMIZERS[training.optimizer](
+            model.parameters(), training.betas, weight_decay=training.weight_decay
         )
         # Listed once: walking through a flow's modules takes milliseconds, for which a GPU would wait.
-        self._means = list(self.averaged.parameters())
+        self._means: list[Tensor] = list(self.averaged.parameters())
         self._buffers = list(zip(self.averaged.buffers(), model.buffers(), strict=True))
         self.best: dict[str, Tensor] | None = None
         self.record = Record()
@@ -89,6 +90,13 @@ class State:
         """Take over what `to_dict` gave."""
         self.model.load_state_dict(saved["model"])
         self.averaged.load_state_dict(saved["averaged"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+        self.optimizer.load_state_dict(self._in_order(saved["optimizer"], saved["model"]))
         self.best = saved["best"]
         vars(self.record).update(saved["record"])
+
+    def _in_order(self, optimizer: dict[str, Any], weights: dict[str, Tensor]) -> dict[str, Any]:
+        """An optimiser's saved lists, which go by the order of the model's parameters then, in today's."""
+        own = dict(self.model.named_parameters())
+        then = [name for name in self.model.current_names(weights) if name in own]
+        lists = {name: dict(zip(then, optimizer[name], strict=True)) for name in ("mean", "largest")}
+        return {**optimizer, **{name: [values[p] for p in own] for name, values in lists.items()}}

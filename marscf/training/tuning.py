@@ -7,6 +7,7 @@ A comparison is fair where each system had its settings chosen with equal care. 
 import csv
 import io
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from pydantic import Field
 
 from marscf.config import Config, Strict, load_config, parse, read_yaml, resolve
 from marscf.files import replacing, write_json
-from marscf.options import declared_options
+from marscf.runs import CONFIG
+from marscf.settings import RunConfig
 from marscf.training.run import train_run
 
 FILE = Path("config/tuning.yaml")
@@ -90,7 +92,7 @@ def _trained(config: Config) -> list[str]:
     """The systems whose settings of training matter: those that are not counted."""
     from marscf.models import model_class
 
-    return [name for name, system in config.systems.items() if not hasattr(model_class(vars(system)), "fit")]
+    return [name for name, system in config.systems.items() if not model_class(system.model).closed_form]
 
 
 def _slug(name: str) -> str:
@@ -99,33 +101,36 @@ def _slug(name: str) -> str:
 
 def changed_config(
     config: Config, scale: str, dataset: str, system: str, seed: int, trial: Trial
-) -> dict[str, Any] | None:
+) -> RunConfig | None:
     """Return a run's config with a trial's changes, or None where it changes nothing or an unknown option."""
     resolved = resolve(config, scale, dataset, system, seed)
-    known = declared_options(resolved["model"])
-    if any(name not in known or resolved["options"][name] == v for name, v in trial.options.items()):
+    options = resolved.options
+    if any(name not in options or options[name] == value for name, value in trial.options.items()):
         return None
-    times = {
-        name: type(resolved["training"][name])(max(1, resolved["training"][name] * factor))
-        if isinstance(resolved["training"][name], int)
-        else resolved["training"][name] * factor
-        for name, factor in trial.times.items()
-    }
-    return {
-        **resolved,
-        "options": {**resolved["options"], **trial.options},
-        "training": {**resolved["training"], **times, **trial.training},
-    }
+    times = {name: _times(getattr(resolved.training, name), factor) for name, factor in trial.times.items()}
+    changed = replace(resolved, options={**options, **trial.options})
+    return with_training(changed, **times, **trial.training)
 
 
-def try_one(folder: Path, config: dict[str, Any], minutes: float, device: str) -> dict[str, Any]:
+def _times(value: float, factor: float) -> float:
+    """The product, in the type of `value`; of whole numbers at least 1."""
+    return max(1, int(value * factor)) if isinstance(value, int) else value * factor
+
+
+def with_training(config: RunConfig, **settings: Any) -> RunConfig:
+    """Return a config with other settings of training; raises `ConfigError` for an unknown one."""
+    values = config.to_json()
+    return RunConfig.from_json({**values, "training": {**values["training"], **settings}}, str(FILE))
+
+
+def try_one(folder: Path, config: RunConfig, minutes: float, device: str) -> dict[str, Any]:
     """Train a run for so many minutes of processor time and return what it reached, as a row.
 
     The time of a step is measured first; the run then has as many steps as fit.
     """
 
     def trained(name: str, **training: Any) -> tuple[dict[str, Any], float]:
-        write_json(folder / name / "config.json", {**config, "training": {**config["training"], **training}})
+        write_json(folder / name / CONFIG, with_training(config, **training).to_json())
         started = time.process_time()
         receipt = train_run(folder / name, device)
         return receipt, time.process_time() - started
@@ -139,9 +144,9 @@ def try_one(folder: Path, config: dict[str, Any], minutes: float, device: str) -
         "validation_bits_per_dim": receipt["best_validation_bits_per_dim"],
         "cpu_minutes": round(seconds / 60, 2),
         "steps": steps,
-        "batch_size": config["training"]["batch_size"],
-        "images": steps * config["training"]["batch_size"],
-        "learning_rate": config["training"]["learning_rate"],
+        "batch_size": config.training.batch_size,
+        "images": steps * config.training.batch_size,
+        "learning_rate": config.training.learning_rate,
         "host": receipt["host"]["gpu"] or receipt["host"]["cpu"],
     }
 

@@ -18,6 +18,7 @@ from marscf.data import prepare as module
 from marscf.data.prepare import prepare
 from marscf.errors import DataError
 
+
 def files(folder):
     """Every file of a folder: content and time of last change."""
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}

@@ -1,5 +1,7 @@
 """The baselines, for the one loop of test_baselines.py. A new model is one line here."""
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +9,9 @@ import numpy as np
 import torch
 
 from marscf.config import load_config, resolve
-from marscf.files import digest
 from marscf.models import build
 from marscf.models.base import DensityModel
+from marscf.settings import RunConfig
 
 FLOWPP = {
     "checkerboard": 1,
@@ -51,26 +53,28 @@ FLOWS = [name for name in BASELINES if "flow" in name]
 EXACT_FLOWS = [name for name in FLOWS if "roulette" not in name]
 
 
-def config(name: str, shape=(1, 4, 4), grey_levels: int = 17, **options) -> dict[str, Any]:
+def config(name: str, shape=(1, 4, 4), grey_levels: int = 17, **options) -> RunConfig:
     model, own = BASELINES[name]
-    return {
-        "model": model,
-        "options": {**own, **options},
-        "data": {"shape": list(shape), "grey_levels": grey_levels},
-    }
+    data = {"shape": shape, "grey_levels": grey_levels, "dims": math.prod(shape), "augment": "none"}
+    return RunConfig.from_json(
+        {
+            **{"scale": "", "dataset": "", "system": name, "seed": 0, "seed_value": 0},
+            **{"model": model, "options": {**own, **options}, "data": data},
+        }
+    )
 
 
-def options_of(scale: str, dataset: str, system: str) -> dict[str, Any]:
+def options_of(scale: str, dataset: str, system: str) -> Mapping[str, Any]:
     """What `config/` says."""
     repository = Path(__file__).resolve().parents[2]
-    return resolve(load_config(repository / "config"), scale, dataset, system, 0)["options"]
+    return resolve(load_config(repository / "config"), scale, dataset, system, 0).options
 
 
 def tiny(name: str, shape=(1, 4, 4), grey_levels: int = 17, size: float = 0.1, **options) -> DensityModel:
     """A small model in float64 and eval mode, its parameters off their starting values."""
     torch.manual_seed(0)
     model = build(config(name, shape, grey_levels, **options)).double()
-    if hasattr(model, "fit"):
+    if model.closed_form:
         x = images(model, 20)
         model.fit((x * (x > 0.7 * grey_levels)).numpy())  # mostly black
     else:
@@ -87,22 +91,3 @@ def images(model: DensityModel, n: int, seed: int = 0) -> torch.Tensor:
 
 def noise(model: DensityModel, n: int, seed: int = 0) -> torch.Tensor | None:
     return model.draw_noise(n, torch.Generator().manual_seed(seed))
-
-
-def filled(model: DensityModel) -> tuple[DensityModel, str]:
-    """Give a model weights that depend on their names and shapes alone; return it, and the digest of those.
-
-    What a released weights file holds is these names and shapes: a number recorded with such weights is one
-    that the file must give for ever.
-    """
-    generator = torch.Generator().manual_seed(0)
-    state = model.double().state_dict()
-    for name in sorted(state):
-        value = state[name]
-        if name.endswith("permutation"):
-            value.copy_(torch.eye(len(value)).roll(1, 0))
-        elif name.endswith("sign_s"):
-            value.fill_(-1)
-        elif value.is_floating_point():
-            value.copy_(0.3 * torch.randn(value.shape, generator=generator, dtype=value.dtype))
-    return model.eval(), digest([[name, list(state[name].shape)] for name in sorted(state)])

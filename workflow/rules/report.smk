@@ -15,12 +15,12 @@ rule collect:
         "marscf report collect --scale {wildcards.scale} --runs {params.runs} > {log} 2>&1"
 
 
-# A table or figure: one notebook, executed with the name of its output. The executed notebook stays beside the
-# report even where it fails, to be opened and read.
+# A table or figure: the one notebook, executed with its name. The executed notebook stays beside the report, even
+# where it fails, to be opened and read.
 rule figure:
     input:
-        lambda wildcards: PRODUCTS[wildcards.name][0],
-        notebook=f"{NOTEBOOKS}/{{name}}.ipynb",
+        lambda wildcards: PRODUCTS[wildcards.name].files(PLAN),
+        notebook=NOTEBOOK,
     output:
         png=report(
             "reports/{scale}/figures/{name}.png",
@@ -35,11 +35,11 @@ rule figure:
     localrule: True
     params:
         code=behind("figures"),
-        runs=lambda wildcards: PRODUCTS[wildcards.name][1],
+        runs=lambda wildcards: PRODUCTS[wildcards.name].about(PLAN),
         out=subpath(output.png, strip_suffix=".png"),
     shell:
         "papermill {input.notebook} {log.notebook} --no-progress-bar"
-        " -r scale {wildcards.scale} -r out {params.out} -r runs '{params.runs}' > {log.text} 2>&1"
+        " -r name {wildcards.name} -r scale {wildcards.scale} -r out {params.out} -r runs '{params.runs}' > {log.text} 2>&1"
 
 
 use rule figure as table with:
@@ -53,14 +53,13 @@ use rule figure as table with:
         ),
     params:
         code=behind("figures"),
-        runs=lambda wildcards: PRODUCTS[wildcards.name][1],
+        runs=lambda wildcards: PRODUCTS[wildcards.name].about(PLAN),
         out=subpath(output.csv, strip_suffix=".csv"),
 
 
 rule index:
     input:
-        product_files("figures", "png", "svg"),
-        product_files("tables", "csv", "html"),
+        product_files(),
         f"reports/{SCALE.name}/metrics.csv",
         timings(),
         likelihoods(),

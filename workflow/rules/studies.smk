@@ -10,10 +10,10 @@ rule sampling_speed:
     resources:
         **JOB,
     params:
-        code=behind("sampling-speed", *(CONFIG.systems[name].model for name in timed())),
+        code=behind("sampling-speed", *(CONFIG.systems[name].model for name in PLAN.timed())),
         settings=settings(SCALE.studies.sampling_speed),
         architectures=architectures(),
-        systems=",".join(timed()),
+        systems=",".join(PLAN.timed()),
         device=device,
     shell:
         "marscf study sampling-speed --scale {wildcards.scale} --systems {params.systems} --out {output}"
@@ -36,7 +36,7 @@ rule interpolation:
         **JOB,
     params:
         code=code("interpolate"),
-        settings=lambda wildcards: settings(interpolated()[RUN.format(**wildcards)]),
+        settings=lambda wildcards: settings(PLAN.interpolated()[RUN.format(**wildcards)]),
         run=subpath(input.receipt, parent=True),
         device=device,
     shell:
