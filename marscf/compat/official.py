@@ -4,6 +4,7 @@ Their files are named `marscf_<dataset>_<coupling>_<K>_<C>.pt` and hold one stat
 run, every key and shape is checked, and the first that does not fit is named.
 """
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from marscf.files import seed_from, sha256_file, write_json
 from marscf.models import WEIGHTS, build, save
 from marscf.models.base import FlowModel
 from marscf.runs import CONFIG, RECEIPT, config_hash
+from marscf.settings import RunConfig
 
 #: Their dataset's name → ours, and the shape of its images. Their MNIST is stacked to three channels.
 DATASETS = {
@@ -63,7 +65,7 @@ _ENDINGS = [
 ]
 
 
-def infer_config(path: Path, state: dict[str, Tensor], name: str | None = None) -> dict[str, Any]:
+def infer_config(path: Path, state: dict[str, Tensor], name: str | None = None) -> RunConfig:
     """Return the run config that a checkpoint's name and tensors call for; raises where the two disagree."""
     match = NAME.fullmatch(name or path.name)
     if not match:
@@ -122,22 +124,18 @@ def infer_config(path: Path, state: dict[str, Tensor], name: str | None = None) 
         options["blocks"] = len(indices(re.escape(first) + r"\.nn\.mid_convs\.(\d+)\."))
         options["heads"] = HEADS
     system = f"marscf-{coupling}"
-    return {
-        "scale": SCALE,
-        "dataset": dataset,
-        "system": system,
-        "seed": 0,
-        "seed_value": seed_from(SCALE, dataset, system, 0),
-        "model": "multiscale_flow.MultiScaleFlow",
-        "options": options,
-        "training": {},
-        "data": {
-            "shape": list(shape),
-            "grey_levels": 256,
-            "dims": shape[0] * shape[1] * shape[2],
-            "augment": "none",
-        },
-    }
+    return RunConfig.from_json(
+        {
+            "scale": SCALE,
+            "dataset": dataset,
+            "system": system,
+            "seed": 0,
+            "seed_value": seed_from(SCALE, dataset, system, 0),
+            "model": "multiscale_flow.MultiScaleFlow",
+            "options": options,
+            "data": {"shape": shape, "grey_levels": 256, "dims": math.prod(shape), "augment": "none"},
+        }
+    )
 
 
 def _layer(steps: int, level: int, step: int) -> int:
@@ -178,7 +176,7 @@ def _convert(reader: Reader, ours: str, theirs: str, shape: tuple[int, ...]) -> 
     return tensor
 
 
-def read_checkpoint(path: str | Path, name: str | None = None) -> tuple[FlowModel, dict[str, Any]]:
+def read_checkpoint(path: str | Path, name: str | None = None) -> tuple[FlowModel, RunConfig]:
     """Return the model of a checkpoint, in eval mode, and its run config.
 
     `name` stands in for the file's name where that was changed. Raises `CheckpointError` naming the first
@@ -187,7 +185,7 @@ def read_checkpoint(path: str | Path, name: str | None = None) -> tuple[FlowMode
     path = Path(path)
     state = read_state(path)
     config = infer_config(path, state, name)
-    options = config["options"]
+    options = config.options
     model = build(config)
     assert isinstance(model, FlowModel)
     reader = Reader(path, state)
@@ -218,11 +216,11 @@ def import_checkpoint(path: str | Path, out: str | Path, name: str | None = None
     if (out / WEIGHTS).exists() or (out / RECEIPT).exists():
         raise CheckpointError(f"{out} holds a run already; choose another folder, or delete it")
     model, config = read_checkpoint(path, name)
-    write_json(out / CONFIG, config)
+    write_json(out / CONFIG, config.to_json())
     save(model, config, out / WEIGHTS)
     receipt: dict[str, Any] = {
         "config_hash": config_hash(config),
-        "config": config,
+        "config": config.to_json(),
         "data_digest": None,
         "weights_sha256": sha256_file(out / WEIGHTS),
         "steps": None,
