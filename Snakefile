@@ -25,8 +25,7 @@ rule all:
     input:
         f"reports/{SCALE.name}/index.html",
         # by name: what only the page asks for would not be missed once the page is there
-        product_files("figures", "png", "svg"),
-        product_files("tables", "csv", "html"),
+        product_files(),
 
 
 rule models:

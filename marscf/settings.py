@@ -1,20 +1,29 @@
-"""How a run is trained: every setting, its default and its range, declared once.
+"""A run's config: every setting of training with its default and its range, declared once.
 
-`marscf.config` makes the schema of the YAML files from it; a machine that has torch alone reads the defaults.
+Nothing here needs pydantic or YAML: a machine that has torch alone reads a run's `config.json` by it.
+`marscf.config` makes the schema of the YAML files from `TrainingSettings`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from marscf.errors import ConfigError, nearest
+from marscf.options import declared_options
 
 if TYPE_CHECKING:
     from marscf.options import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Probability
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
-class Training:
-    """The `training` of a run's config."""
+class TrainingSettings:
+    """How a run is trained."""
 
     steps: PositiveInt = 1000  # optimiser steps
     batch_size: PositiveInt = 64  # images per step, over all processes and accumulated parts
@@ -38,3 +47,85 @@ class Training:
     compile: bool = False  # torch.compile of most work: minutes at the start; a CPU needs a C++ compiler
     max_skips: PositiveInt = 10  # non-finite steps in a row before the run goes back to a checkpoint
     max_rollbacks: NonNegativeInt = 3  # with half the learning rate each, before the run is given up
+
+    @property
+    def validates(self) -> bool:
+        """Whether validation images choose the weights; if not, they are trained on too."""
+        return self.validation_images > 0
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """What a run must know of its dataset."""
+
+    shape: tuple[int, int, int]  # C, H, W
+    grey_levels: int
+    dims: int  # what bits/dim divides by
+    augment: Literal["none", "flip", "shift", "flip-shift"]  # of training images
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that the weights of a run depend on, complete: `to_json` writes it and `from_json` reads it."""
+
+    scale: str
+    dataset: str
+    system: str
+    seed: int
+    seed_value: int  # of all randomness in training
+    model: str  # module.Class, in marscf.models or importable from elsewhere
+    options: Mapping[str, Any]  # all arguments of the model's constructor: those not given, by default
+    training: TrainingSettings
+    data: DataSettings
+
+    def __post_init__(self) -> None:
+        options = {**_option_defaults(self.model), **self.options}
+        object.__setattr__(self, "options", MappingProxyType(options))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the config as JSON values."""
+        sections = {"options": dict(self.options), "training": vars(self.training), "data": vars(self.data)}
+        return json.loads(json.dumps({**vars(self), **sections}))
+
+    @classmethod
+    def from_json(cls, value: Any, place: str = "config") -> RunConfig:
+        """Read a config; whatever it does not name has the default that the code gives it now.
+
+        So a run made before an option existed has the config of the same run made now, for it was made as
+        the default says. `place` is where the config stands, for errors. Raises `ConfigError` for an unknown
+        key, and for a missing one that has no default.
+        """
+        table = _table(value, place)
+        sections = {
+            "options": _table(table.get("options", {}), f"{place}: options"),
+            "training": _read(TrainingSettings, table.get("training", {}), f"{place}: training"),
+            "data": _read(DataSettings, table.get("data", {}), f"{place}: data"),
+        }
+        return _read(cls, {**table, **sections}, place)
+
+
+def _option_defaults(model: str) -> dict[str, Any]:
+    try:
+        declared = declared_options(model)
+    except ConfigError:  # the model is not here: nothing is known of it
+        return {}
+    return {name: default for name, (_, default) in declared.items() if default is not ...}
+
+
+def _table(value: Any, place: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{place}: {value!r} is no table of names and values")
+    return dict(value)
+
+
+def _read(kind: type[T], value: Any, place: str) -> T:
+    """Make a dataclass of JSON values: lists become tuples."""
+    table = _table(value, place)
+    known = {field.name: field.default for field in fields(kind)}  # type: ignore[arg-type]  # T is a dataclass
+    for name in table:
+        if name not in known:
+            raise ConfigError(f"{place}: unknown key {name!r}{nearest(name, known)}")
+    for name, default in known.items():
+        if default is MISSING and name not in table:
+            raise ConfigError(f"{place}: there is no {name!r}")
+    return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in table.items()})

@@ -1,5 +1,7 @@
 """A run's path says what it is; its config comes from itself or from `config/`."""
 
+from dataclasses import replace
+
 import pytest
 
 from marscf.errors import ConfigError, MarscfError
@@ -22,19 +24,24 @@ def test_no_run(path):
 
 def test_a_config_of_its_own_wins(workplace):
     run = Run("quick", "digits", "glow", 0)
-    assert run_config(run.path)["system"] == "glow"
-    write_json(workplace / run.path / "config.json", {"system": "carried"})
-    assert run_config(run.path) == {"system": "carried"}
+    config = run_config(run.path)
+    assert config.system == "glow"
+    carried = replace(config, system="carried")
+    write_json(workplace / run.path / "config.json", carried.to_json())
+    assert run_config(run.path) == carried
+    assert Run.from_path(run.path).system == "carried"
     (workplace / run.path / "config.json").write_text("{")
     with pytest.raises(MarscfError, match=r"cannot read .*config\.json"):
         run_config(run.path)
 
 
-def test_hash_and_difference():
-    config = {"training": {"learning_rate": 0.1}, "seed": 0}
-    changed = {"training": {"learning_rate": 0.2}, "seed": 0}
-    assert config_hash(config) == config_hash(dict(reversed(config.items())))
+def test_hash_and_difference(workplace):
+    config = run_config("data/runs/quick/digits/glow/seed0")
+    changed = replace(config, training=replace(config.training, learning_rate=0.2))
+    reordered = replace(config, options=dict(reversed(config.options.items())))
+    assert config_hash(config) == config_hash(reordered)
     assert len(config_hash(config)) == 16
     assert config_hash(config) != config_hash(changed)
-    assert difference(config, changed) == "training.learning_rate: 0.1, now 0.2"
+    was = config.training.learning_rate
+    assert difference(config, changed) == f"training.learning_rate: {was}, now 0.2"
     assert difference({}, {"new": 1}) == "new: None, now 1"

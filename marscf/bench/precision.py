@@ -1,18 +1,20 @@
 """What bfloat16 costs in bits/dim: validation curves of runs that differ in `training.precision` alone."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from marscf.errors import ConfigError
 from marscf.files import replacing, write_json
 from marscf.reporting.training_curves import VALIDATION, read_records
 from marscf.runs import difference, run_config
+from marscf.settings import RunConfig
 
 if TYPE_CHECKING:
     import pandas
 
-KINDS = ("float32", "bfloat16")
+KINDS: tuple[Literal["float32"], Literal["bfloat16"]] = ("float32", "bfloat16")
 
 
 def compare(runs: Sequence[Path], folder: Path) -> list[dict[str, Any]]:
@@ -23,17 +25,17 @@ def compare(runs: Sequence[Path], folder: Path) -> list[dict[str, Any]]:
     """
     import pandas
 
-    pairs: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    pairs: dict[tuple[str, ...], dict[str, RunConfig]] = {}
     rows = []
     for run in runs:
         config = run_config(run)
-        about = {key: config[key] for key in ("dataset", "system")}
-        training = dict(config["training"])
-        precision = training.pop("precision")
+        about = {"dataset": config.dataset, "system": config.system}
+        precision = config.training.precision
         own = pairs.setdefault(tuple(about.values()), {})
         if precision in own:
             raise ConfigError(f"{run}: a second run of {about['system']} in {precision}")
-        own[precision] = config | {"training": training}
+        same = replace(config.training, precision=KINDS[0])
+        own[precision] = replace(config, training=same)
         validations = [record for record in read_records(run) if VALIDATION in record]
         if not validations:
             raise ConfigError(f"{run}: nothing was validated; train it first: marscf train {run}")
@@ -57,7 +59,7 @@ def compare(runs: Sequence[Path], folder: Path) -> list[dict[str, Any]]:
 def _ends(frame: "pandas.DataFrame") -> Iterator[dict[str, Any]]:
     for (dataset, system), group in frame.groupby(["dataset", "system"], sort=False):
         table = group.pivot(index="step", columns="precision", values="bits_per_dim").dropna()
-        ends = {kind: float(table[kind].iloc[-1]) for kind in KINDS}
+        ends: dict[str, Any] = {kind: float(table[kind].iloc[-1]) for kind in KINDS}
         yield {"system": system, "dataset": dataset, "step": int(table.index[-1]), **ends}
 
 

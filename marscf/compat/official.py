@@ -4,6 +4,7 @@ Their files are named `marscf_<dataset>_<coupling>_<K>_<C>.pt` and hold one stat
 run, every key and shape is checked, and the first that does not fit is named.
 """
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from marscf.compat.foreign import Reader, read_state
 from marscf.errors import CheckpointError, nearest
 from marscf.files import seed_from, sha256_file, write_json
 from marscf.models import WEIGHTS, build, save
-from marscf.models.base import DensityModel
+from marscf.models.base import FlowModel
 from marscf.runs import CONFIG, RECEIPT, config_hash
+from marscf.settings import RunConfig
 
 #: Their dataset's name → ours, and the shape of its images. Their MNIST is stacked to three channels.
 DATASETS = {
@@ -62,60 +65,7 @@ _ENDINGS = [
 ]
 
 
-class _Reader:
-    """Takes tensors out of a state dict by name and shape, and knows which were not taken."""
-
-    def __init__(self, path: Path, state: dict[str, Tensor]):
-        self.path, self.state, self.left = path, state, set(state)
-
-    def take(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        if name not in self.state:
-            raise CheckpointError(f"{self.path}: no tensor {name!r}{nearest(name, self.left)[:200]}")
-        tensor = self.state[name]
-        if tuple(tensor.shape) != tuple(shape):
-            raise CheckpointError(
-                f"{self.path}: {name!r} has shape {tuple(tensor.shape)}, expected {tuple(shape)}"
-            )
-        if not torch.isfinite(tensor).all():
-            raise CheckpointError(f"{self.path}: {name!r} has values that are not finite")
-        self.left.discard(name)
-        return tensor
-
-
-def read_state(path: Path) -> dict[str, Tensor]:
-    """Read the state dict of a `.pt` file without running code from it; raises `CheckpointError`."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(f"no such file: {path}") from None
-    except Exception as error:  # whatever a foreign file makes the reader stumble over
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise CheckpointError(f"{path} is damaged, or holds more than tensors: {reason}") from error
-    tensors = isinstance(state, dict) and all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
-    )
-    if not tensors or not state:
-        raise CheckpointError(f"{path} is no state dict of tensors; save model.state_dict() of their code")
-    for name, tensor in state.items():
-        if not _is_plain(tensor):
-            kind = f"{tensor.layout}, {tensor.dtype}, {tuple(tensor.shape)} on {tensor.device}"
-            raise CheckpointError(f"{path}: {name!r} is no plain tensor of numbers ({kind})")
-    if all(name.startswith("module.") for name in state):  # saved from within DataParallel
-        state = {name.removeprefix("module."): value for name, value in state.items()}
-    return state
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    """Whether a tensor holds real numbers in memory, all that its shape claims (and is not one repeated)."""
-    return (
-        tensor.layout == torch.strided
-        and tensor.device.type == "cpu"
-        and not (tensor.is_quantized or tensor.is_complex() or tensor.dtype == torch.bool)
-        and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
-    )
-
-
-def infer_config(path: Path, state: dict[str, Tensor], name: str | None = None) -> dict[str, Any]:
+def infer_config(path: Path, state: dict[str, Tensor], name: str | None = None) -> RunConfig:
     """Return the run config that a checkpoint's name and tensors call for; raises where the two disagree."""
     match = NAME.fullmatch(name or path.name)
     if not match:
@@ -127,9 +77,25 @@ def infer_config(path: Path, state: dict[str, Tensor], name: str | None = None) 
     if their_dataset not in DATASETS:
         raise CheckpointError(f"{path}: unknown dataset {their_dataset!r}{nearest(their_dataset, DATASETS)}")
     dataset, shape = DATASETS[their_dataset]
+    system = f"marscf-{coupling}"
+    return RunConfig.from_json(
+        {
+            "scale": SCALE,
+            "dataset": dataset,
+            "system": system,
+            "seed": 0,
+            "seed_value": seed_from(SCALE, dataset, system, 0),
+            "model": "multiscale_flow.MultiScaleFlow",
+            "options": _options(path, state, coupling, steps, channels),
+            "data": {"shape": shape, "grey_levels": 256, "dims": math.prod(shape), "augment": "none"},
+        }
+    )
 
-    def indices(pattern: str) -> set[int]:
-        return {int(found[1]) for key in state if (found := re.match(pattern, key))}
+
+def _options(
+    path: Path, state: dict[str, Tensor], coupling: str, steps: int, channels: int
+) -> dict[str, Any]:
+    """The model's options, from the tensors' shapes; `steps` and `channels` are those of the file's name."""
 
     def size_of(key: str, dimensions: int, multiple: int = 1) -> int:
         """The first side of a tensor that says how large the model is, over what it is a multiple of."""
@@ -140,18 +106,7 @@ def infer_config(path: Path, state: dict[str, Tensor], name: str | None = None) 
             raise CheckpointError(f"{path}: {key!r} has shape {tuple(shape)}, which no size of model gives")
         return shape[0] // multiple
 
-    levels = len(indices(r"flow\.c_prior\.prior_list\.(\d+)\."))
-    found = indices(r"flow\.layers\.(\d+)\.")
-    if levels == 0:
-        raise CheckpointError(
-            f"{path}: no tensor 'flow.c_prior.prior_list.0…'; is it a checkpoint of their code?"
-        )
-    if len(found) != levels * steps:
-        raise CheckpointError(
-            f"{path}: its name says {steps} steps a level, its tensors make {len(found)} in {levels} levels"
-        )
-    if missing := {_layer(steps, level, k) for level in range(levels) for k in range(steps)} - found:
-        raise CheckpointError(f"{path}: no tensor 'flow.layers.{min(missing)}'; its steps stand elsewhere")
+    levels = _levels(path, state, steps)
     first = f"flow.layers.{_layer(steps, 0, 0)}.coupling"
     lstm = "flow.c_prior.prior_list.0.prior_lstm.lstm."
     entry, dimensions = ("NN_net.conv1.weight", 4) if coupling == "affine" else ("nn.in_conv.conv.bias", 1)
@@ -164,32 +119,37 @@ def infer_config(path: Path, state: dict[str, Tensor], name: str | None = None) 
         "steps": steps,
         "channels": channels,
         "lstm_channels": size_of(f"{lstm}weight_hh_l0", 4, multiple=4),
-        "lstm_layers": len(indices(re.escape(lstm) + r"weight_ih_l(\d+)")),
+        "lstm_layers": len(_indices(state, re.escape(lstm) + r"weight_ih_l(\d+)")),
         "pixel_scaling": "official",
     }
     if coupling == "mixlogcdf":
         half = size_of(f"{first}.nn.rescale.weight_g", 3)
-        outputs = size_of(f"{first}.nn.out_conv.conv.bias", 1, multiple=half)  # 2 + 3 a component
+        outputs = size_of(f"{first}.nn.out_conv.conv.bias", 1, multiple=half)  # 2 + 3 per component
         options["components"] = max(1, (outputs - 2) // 3)
-        options["blocks"] = len(indices(re.escape(first) + r"\.nn\.mid_convs\.(\d+)\."))
+        options["blocks"] = len(_indices(state, re.escape(first) + r"\.nn\.mid_convs\.(\d+)\."))
         options["heads"] = HEADS
-    system = f"marscf-{coupling}"
-    return {
-        "scale": SCALE,
-        "dataset": dataset,
-        "system": system,
-        "seed": 0,
-        "seed_value": seed_from(SCALE, dataset, system, 0),
-        "model": "multiscale_flow.MultiScaleFlow",
-        "options": options,
-        "training": {},
-        "data": {
-            "shape": list(shape),
-            "grey_levels": 256,
-            "dims": shape[0] * shape[1] * shape[2],
-            "augment": "none",
-        },
-    }
+    return options
+
+
+def _levels(path: Path, state: dict[str, Tensor], steps: int) -> int:
+    """How many levels there are, each with `steps` steps where their code has them."""
+    levels = len(_indices(state, r"flow\.c_prior\.prior_list\.(\d+)\."))
+    found = _indices(state, r"flow\.layers\.(\d+)\.")
+    if levels == 0:
+        raise CheckpointError(
+            f"{path}: no tensor 'flow.c_prior.prior_list.0…'; is it a checkpoint of their code?"
+        )
+    if len(found) != levels * steps:
+        raise CheckpointError(
+            f"{path}: its name says {steps} steps a level, its tensors make {len(found)} in {levels} levels"
+        )
+    if missing := {_layer(steps, level, k) for level in range(levels) for k in range(steps)} - found:
+        raise CheckpointError(f"{path}: no tensor 'flow.layers.{min(missing)}'; its steps stand elsewhere")
+    return levels
+
+
+def _indices(state: dict[str, Tensor], pattern: str) -> set[int]:
+    return {int(found[1]) for name in state if (found := re.match(pattern, name))}
 
 
 def _layer(steps: int, level: int, step: int) -> int:
@@ -213,11 +173,11 @@ def _their_name(name: str, steps: int) -> str:
     return prefix + rest
 
 
-def _convert(reader: _Reader, ours: str, theirs: str, shape: tuple[int, ...]) -> Tensor:
+def _convert(reader: Reader, ours: str, theirs: str, shape: tuple[int, ...]) -> Tensor:
     """Return the tensor that `ours` is made of."""
     if theirs.endswith("rescale."):
         gain, direction = reader.take(f"{theirs}weight_g", shape), reader.take(f"{theirs}weight_v", shape)
-        return gain * direction.sign()  # weight norm of one number a channel
+        return gain * direction.sign()  # weight norm of one number per channel
     if "bias_*h" in theirs:
         return reader.take(theirs.replace("*", "i"), shape) + reader.take(theirs.replace("*", "h"), shape)
     if theirs.endswith("is_initialized"):
@@ -230,7 +190,7 @@ def _convert(reader: _Reader, ours: str, theirs: str, shape: tuple[int, ...]) ->
     return tensor
 
 
-def read_checkpoint(path: str | Path, name: str | None = None) -> tuple[DensityModel, dict[str, Any]]:
+def read_checkpoint(path: str | Path, name: str | None = None) -> tuple[FlowModel, RunConfig]:
     """Return the model of a checkpoint, in eval mode, and its run config.
 
     `name` stands in for the file's name where that was changed. Raises `CheckpointError` naming the first
@@ -239,19 +199,17 @@ def read_checkpoint(path: str | Path, name: str | None = None) -> tuple[DensityM
     path = Path(path)
     state = read_state(path)
     config = infer_config(path, state, name)
-    options = config["options"]
+    options = config.options
     model = build(config)
-    reader = _Reader(path, state)
+    assert isinstance(model, FlowModel)
+    reader = Reader(path, state)
     # Their last level has a context network too, and never uses it.
     last = f"flow.c_prior.prior_list.{options['levels'] - 1}.z1_cond_network."
     width = model.latent_shapes[-1][0]
-    for key, shape in (
-        ("0.weight", (32, width, 5, 5)),
-        ("0.bias", (32,)),
-        ("2.weight", (4, 32, 5, 5)),
-        ("2.bias", (4,)),
-    ):
-        reader.take(last + key, shape)
+    reader.take(f"{last}0.weight", (32, width, 5, 5))
+    reader.take(f"{last}0.bias", (32,))
+    reader.take(f"{last}2.weight", (4, 32, 5, 5))
+    reader.take(f"{last}2.bias", (4,))
     weights = {
         ours: _convert(reader, ours, _their_name(ours, options["steps"]), tuple(tensor.shape))
         for ours, tensor in model.state_dict().items()
@@ -272,11 +230,11 @@ def import_checkpoint(path: str | Path, out: str | Path, name: str | None = None
     if (out / WEIGHTS).exists() or (out / RECEIPT).exists():
         raise CheckpointError(f"{out} holds a run already; choose another folder, or delete it")
     model, config = read_checkpoint(path, name)
-    write_json(out / CONFIG, config)
+    write_json(out / CONFIG, config.to_json())
     save(model, config, out / WEIGHTS)
-    receipt = {
+    receipt: dict[str, Any] = {
         "config_hash": config_hash(config),
-        "config": config,
+        "config": config.to_json(),
         "data_digest": None,
         "weights_sha256": sha256_file(out / WEIGHTS),
         "steps": None,

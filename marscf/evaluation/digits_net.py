@@ -17,15 +17,16 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from marscf import __version__
+from marscf.code import behind
 from marscf.errors import CheckpointError
-from marscf.evaluation.sampling import stretch
 from marscf.files import digest, read_json, replacing, seed_from, sha256_file, write_json
+from marscf.images import stretched
 
 ROOT = Path("data/extractors/digits-net")
 FEATURES = 64
 
 #: How it is trained; part of its identity.
-RECIPE = {
+RECIPE: dict[str, Any] = {
     "widths": [24, 48, 64, 64],
     "features": FEATURES,  # SiLU, of mean square 1
     "images": 100_000,  # seen in training, at most
@@ -61,13 +62,13 @@ class DigitsNet(nn.Module):
 
 def three_channels(images: np.ndarray, grey_levels: int) -> np.ndarray:
     """Stretch grey levels to 0 … 255, and repeat a single channel: `uint8 (N,3,H,W)`."""
-    images = stretch(np.asarray(images), grey_levels)
+    images = stretched(np.asarray(images), grey_levels)
     return images.repeat(3, axis=1) if images.shape[1] == 1 else images
 
 
 def identity(data_digest: str) -> str:
-    """What a trained extractor depends on, hashed: the data, the recipe and this file."""
-    return digest({"data": data_digest, "recipe": RECIPE, "code": sha256_file(__file__)})
+    """What a trained extractor depends on, hashed: the data, the recipe and the code."""
+    return digest({"data": data_digest, "recipe": RECIPE, "code": behind("extractor")})
 
 
 def train_extractor(

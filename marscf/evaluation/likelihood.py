@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from marscf.code import behind
 from marscf.errors import EvaluationError
 from marscf.evaluation.measurements import measurement
-from marscf.evaluation.sampling import code_behind, seeded
+from marscf.evaluation.sampling import seeded
 from marscf.evaluation.stream import fill
 from marscf.files import digest, seed_from
 from marscf.kernels.graphs import Replays
@@ -148,7 +149,7 @@ def estimation_error(model: "DensityModel", estimate: "Estimate", images: np.nda
 
 def kept_scores(model: "DensityModel", cache: Path = Path("data/fidelity-cache"), **names: object) -> Path:
     """Return where an evaluation keeps its scores: the name hashes the code and all of `names`."""
-    key = {"code": code_behind(model, Path(__file__)), **names}
+    key = {"code": behind("likelihood", type(model)), **names}
     return cache / "likelihood" / f"{digest(key)[:24]}.npy"
 
 

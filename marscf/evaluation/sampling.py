@@ -1,17 +1,18 @@
 """Images drawn from a model, in chunks whose randomness is a pure function of (seed, chunk index)."""
 
 import contextlib
-import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
+from marscf.code import behind
 from marscf.errors import EvaluationError
 from marscf.evaluation.stream import fill
-from marscf.files import digest, seed_from, sha256_file
+from marscf.files import digest, seed_from
 
 if TYPE_CHECKING:
     from marscf.models.base import DensityModel
@@ -35,11 +36,11 @@ def sample_chunk(
     Raises `EvaluationError` where the model returns anything but so many images within its grey levels.
     """
     with seeded("samples", seed, chunk) as generator, torch.no_grad():
-        images = model.sample(count, temperature=temperature, generator=generator)
+        drawn = model.sample(count, temperature=temperature, generator=generator)
     expected = (count, *model.shape)
-    if images.dtype != torch.uint8 or tuple(images.shape) != expected:
-        raise EvaluationError(f"sample() gave {images.dtype} {tuple(images.shape)}, not uint8 {expected}")
-    images = images.detach().cpu().numpy()
+    if drawn.dtype != torch.uint8 or tuple(drawn.shape) != expected:
+        raise EvaluationError(f"sample() gave {drawn.dtype} {tuple(drawn.shape)}, not uint8 {expected}")
+    images = drawn.cpu().numpy()
     if images.max(initial=0) >= model.grey_levels:
         raise EvaluationError(
             f"sample() gave grey level {images.max()}, the data has 0 to {model.grey_levels - 1}"
@@ -50,6 +51,24 @@ def sample_chunk(
 def chunk_sizes(count: int, batch_size: int) -> list[int]:
     """Split `count` images into chunks of `batch_size`; the last may be smaller."""
     return [min(batch_size, count - start) for start in range(0, count, batch_size)]
+
+
+def draw(
+    model: "DensityModel",
+    count: int,
+    *,
+    batch_size: int = 250,
+    seed: int = 0,
+    temperature: float = 1.0,
+    progress: bool = False,
+) -> np.ndarray:
+    """Draw `count` images, `uint8 (count,C,H,W)`, in chunks of `batch_size`."""
+    chunks = []
+    with tqdm(total=count, unit="image", desc="sample", disable=not progress) as bar:
+        for index, size in enumerate(chunk_sizes(count, batch_size)):
+            chunks.append(sample_chunk(model, size, seed, index, temperature))
+            bar.update(size)
+    return np.concatenate(chunks)
 
 
 def draw_samples(
@@ -70,7 +89,7 @@ def draw_samples(
     """
     key = {
         "weights": weights_sha256,
-        "code": code_behind(model, Path(__file__)),
+        "code": behind("sample", type(model)),
         "count": count,
         "batch_size": batch_size,
         "seed": seed,
@@ -87,39 +106,3 @@ def draw_samples(
         progress=progress,
     )
     return path
-
-
-def code_behind(model: "DensityModel", *more: Path) -> str:
-    """Hash the sources that a model's numbers depend on, and `more` files."""
-    package = Path(__file__).parents[1]
-    files = [Path(inspect.getfile(type(model))), *more]
-    for room in ("models", "flows", "priors", "nets", "gpu"):
-        files += sorted((package / room).rglob("*.py"))
-    return digest([sha256_file(file) for file in files])
-
-
-def stretch(images: np.ndarray, grey_levels: int) -> np.ndarray:
-    """Map grey levels `0 … grey_levels-1` to `0 … 255`, rounded to the nearest, as `uint8`."""
-    if grey_levels == 256:
-        return images
-    table = np.round(np.arange(256).clip(max=grey_levels - 1) * (255 / (grey_levels - 1))).astype(np.uint8)
-    return table[images]
-
-
-def grid(images: np.ndarray, columns: int | None = None, gap: int = 1, smallest: int = 32) -> np.ndarray:
-    """Lay `uint8 (n,C,H,W)` images with C = 1 or 3 out as one picture `(height, width, C)`, row by row.
-
-    Images with sides below `smallest` pixels are enlarged by a whole factor (nearest neighbour), so that
-    their pixels stay visible as pixels; `gap` white pixels stand between images.
-    """
-    count, channels, height, width = images.shape
-    factor = max(1, -(-smallest // max(height, width)))
-    images = images.repeat(factor, axis=2).repeat(factor, axis=3)
-    height, width = height * factor, width * factor
-    columns = min(count, columns or int(np.ceil(np.sqrt(count))))
-    rows = -(-count // columns)
-    picture = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 255, np.uint8)
-    for index, image in enumerate(images):
-        top, left = (index // columns) * (height + gap), (index % columns) * (width + gap)
-        picture[top : top + height, left : left + width] = image.transpose(1, 2, 0)
-    return picture

@@ -9,27 +9,30 @@ from typing import TYPE_CHECKING, Any
 
 from marscf.errors import CheckpointError, ConfigError, nearest
 from marscf.options import check_options
+from marscf.settings import RunConfig
 
 if TYPE_CHECKING:
+    import torch
+
     from marscf.models.base import DensityModel
 
 WEIGHTS = "weights.safetensors"
 
 
-def build(config: dict[str, Any]) -> "DensityModel":
+def build(config: RunConfig) -> "DensityModel":
     """Build the model of a resolved run config (see `marscf.config.resolve`), with fresh weights.
 
-    `config["model"]` is `module.Class`, in `marscf.models` or importable from elsewhere. Raises `ConfigError`
+    `config.model` is `module.Class`, in `marscf.models` or importable from elsewhere. Raises `ConfigError`
     for options that it does not declare, or that are out of range.
     """
-    kind = model_class(config)
-    check_options(config["model"], config["options"])
-    return kind(tuple(config["data"]["shape"]), config["data"]["grey_levels"], **config["options"])
+    kind = model_class(config.model)
+    check_options(config.model, config.options)
+    return kind(config.data.shape, config.data.grey_levels, **config.options)
 
 
-def model_class(config: dict[str, Any]) -> type["DensityModel"]:
-    """Return the class that `config["model"]` names; raises `ConfigError` where there is none."""
-    module_name, _, class_name = config["model"].rpartition(".")
+def model_class(model: str) -> type["DensityModel"]:
+    """Return the class that `module.Class` names; raises `ConfigError` where there is none."""
+    module_name, _, class_name = model.rpartition(".")
     for name in (f"marscf.models.{module_name}", module_name):
         try:
             module = importlib.import_module(name)
@@ -45,7 +48,7 @@ def model_class(config: dict[str, Any]) -> type["DensityModel"]:
     raise ConfigError(f"model: no module {module_name!r} in marscf.models{nearest(module_name, known)}")
 
 
-def load(run: str | Path, device: str = "cpu") -> "DensityModel":
+def load(run: str | Path, device: "str | torch.device" = "cpu") -> "DensityModel":
     """Load a trained run's model in eval mode, from the run's folder or a `.safetensors` file.
 
     Raises `CheckpointError` where weights are missing, damaged, do not fit their own config, or (in a run's
@@ -57,7 +60,7 @@ def load(run: str | Path, device: str = "cpu") -> "DensityModel":
     if not path.is_file():
         raise CheckpointError(f"no weights at {path}; train them with: marscf train {path.parent}")
     with _opened(path, "pt") as file:
-        config = json.loads(file.metadata()["config"])
+        config = RunConfig.from_json(json.loads(file.metadata()["config"]), str(path))
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if whole_run:
         _check_config(path, config)
@@ -78,10 +81,10 @@ def load(run: str | Path, device: str = "cpu") -> "DensityModel":
     return model.to(device).eval()
 
 
-def read_header(path: str | Path) -> dict[str, Any]:
+def read_header(path: str | Path) -> RunConfig:
     """Return the config that weights were saved with; raises `CheckpointError` where it cannot be read."""
     with _opened(Path(path), "numpy") as file:
-        return json.loads(file.metadata()["config"])
+        return RunConfig.from_json(json.loads(file.metadata()["config"]), str(path))
 
 
 @contextlib.contextmanager
@@ -95,12 +98,12 @@ def _opened(path: Path, framework: str) -> Iterator[Any]:
         raise CheckpointError(f"{path} is damaged ({error}); delete it and train again") from error
 
 
-def _check_config(weights: Path, config: dict[str, Any]) -> None:
+def _check_config(weights: Path, config: RunConfig) -> None:
     """Raise `CheckpointError` where a run's weights were trained with another config than it has now."""
-    from marscf.runs import completed, difference, run_config
+    from marscf.runs import difference, run_config
 
     try:
-        config, now = completed(config), completed(run_config(weights.parent))
+        now = run_config(weights.parent)
     except (ConfigError, ImportError):
         return  # carried elsewhere, away from `config/`: the weights' own config is all there is
     if now != config:
@@ -110,13 +113,14 @@ def _check_config(weights: Path, config: dict[str, Any]) -> None:
         )
 
 
-def save(model: "DensityModel", config: dict[str, Any], path: str | Path) -> None:
+def save(model: "DensityModel", config: RunConfig, path: str | Path) -> None:
     """Write weights as safetensors, with the whole run config in the header, atomically."""
     import safetensors.torch
 
     from marscf.files import replacing
 
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
-    content = safetensors.torch.save(tensors, metadata={"config": json.dumps(config, sort_keys=True)})
+    header = {"config": json.dumps(config.to_json(), sort_keys=True)}
+    content = safetensors.torch.save(tensors, metadata=header)
     with replacing(path) as temporary:
         temporary.write_bytes(content)

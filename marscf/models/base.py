@@ -10,7 +10,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +25,9 @@ from marscf.kernels.cached import forget
 from marscf.kernels.graphs import Replays
 from marscf.options import Margin
 from marscf.priors.prior import Prior
+
+if TYPE_CHECKING:
+    from marscf.data.arrays import Joined
 
 Shape = tuple[int, int, int]
 V = TypeVar("V")
@@ -122,7 +125,7 @@ class DensityModel(nn.Module, ABC):
     def sample(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """Draw `n` images, `uint8 (n,C,H,W)`; `temperature` scales the noise (or divides the logits)."""
 
-    def fit(self, images: np.ndarray) -> None:
+    def fit(self, images: "np.ndarray | Joined") -> None:
         """Set the weights from training images `uint8 (N,C,H,W)`; of models with `closed_form` alone."""
         raise NotImplementedError
 
@@ -228,7 +231,7 @@ class FlowModel(DensityModel):
     def draw_eps(
         self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None
     ) -> list[Tensor]:
-        """Draw standard-normal noise times `temperature`, one tensor a latent."""
+        """Draw standard-normal noise times `temperature`, one tensor per latent."""
         device = generator.device if generator is not None else "cpu"
         dtype = next(self.parameters()).dtype
         return [

@@ -1,5 +1,7 @@
 """A histogram for each sub-pixel: the least that a density model must beat."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -9,6 +11,9 @@ from marscf.errors import DataError
 from marscf.models.base import DensityModel, Estimate, Shape, check_images
 from marscf.nets import categorical
 from marscf.options import PositiveFloat
+
+if TYPE_CHECKING:
+    from marscf.data.arrays import Joined
 
 CHUNK = 1024  # images counted at a time
 
@@ -33,7 +38,7 @@ class PixelHistogram(DensityModel):
         self.logits = nn.Parameter(torch.zeros(*self.shape, grey_levels), requires_grad=False)
 
     @torch.no_grad()
-    def fit(self, images: np.ndarray) -> None:
+    def fit(self, images: "np.ndarray | Joined") -> None:
         """Count the grey levels of `images (N,C,H,W) uint8`; raises `DataError` where they do not fit."""
         if images.ndim != 4 or images.shape[1:] != self.shape or len(images) == 0:
             raise DataError(f"expected images (N,{','.join(map(str, self.shape))}), got {images.shape}")

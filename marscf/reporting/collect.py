@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas
 
 MEASUREMENTS = ("likelihood.json", "fidelity.json")
+FIELDS = ("metric", "value", "stderr", "n", "protocol")  # of each of their measurements
 FLOOR = "floor.json"
 REAL = "real"  # the system of a floor: real images against real images
 
@@ -97,14 +98,14 @@ def _all_rows(config: Config, scale: str, runs: Sequence[str]) -> Iterator[dict[
 
 
 def _origin(place: Path) -> str:
-    """What a protocol says beside: the file that the weights of the run at `place` were imported from."""
+    """The words of a protocol for imported weights: the file that they were imported from."""
     path = place.parent / RECEIPT
     origin = read_json(path).get("imported_from") if path.is_file() else None
     return f", weights imported from {origin}" if origin else ""
 
 
 def _release(dataset: str) -> str:
-    """What a protocol says beside: of two datasets by one name, which."""
+    """The words of a protocol for a dataset with several releases: which one it is."""
     path = DATASETS / dataset / "manifest.json"
     release = read_json(path).get("release") if path.is_file() else None
     return f", release {release}" if release else ""
@@ -113,6 +114,7 @@ def _release(dataset: str) -> str:
 def _row(
     run: Run, metric: str, value: float, stderr: float | None, n: int, protocol: str, place: Path
 ) -> dict:
+    metric_of(metric, str(place))  # an error where it is not declared
     protocol += _origin(place) + _release(run.dataset)
     row = {
         **{"scale": run.scale, "dataset": run.dataset, "system": run.system, "seed": run.seed},
@@ -132,7 +134,8 @@ def _measured(path: Path, run: Run) -> Iterator[dict[str, Any]]:
         if (of["dataset"], of.get("system", run.system)) != (run.dataset, run.system):
             raise MarscfError(f"{path} holds measurements of {of}, not of its folder; measure again")
         for entry in content["measurements"]:
-            yield _row(run, *(entry[key] for key in ("metric", "value", "stderr", "n", "protocol")), path)
+            metric, value, stderr, n, protocol = (entry[key] for key in FIELDS)
+            yield _row(run, metric, value, stderr, n, protocol, path)
     except (KeyError, TypeError, AttributeError) as error:
         raise MarscfError(f"{path} is no measurement file ({error!r}); delete it and measure again") from None
 
@@ -143,7 +146,7 @@ def _from_receipt(path: Path, run: Run) -> Iterator[dict[str, Any]]:
         yield _row(run, "parameters", receipt["parameters"], None, 1, "trainable numbers", path)
     on = device(receipt.get("host") or {})
     if receipt.get("steps"):
-        batch = run_config(path.parent)["training"]["batch_size"]
+        batch = run_config(path.parent).training.batch_size
         yield _row(
             run, "images_seen", receipt["steps"] * batch, None, receipt["steps"], "steps × batch", path
         )
@@ -155,17 +158,15 @@ def _from_receipt(path: Path, run: Run) -> Iterator[dict[str, Any]]:
 
 
 def training_minutes(receipt: dict[str, Any]) -> tuple[float, str] | None:
-    """How many minutes a run was trained, and by what: on a CPU processor time, as machines are shared.
+    """How many minutes a run was trained, and by which clock; None where nothing was trained.
 
-    None where nothing was trained.
+    On a CPU it is processor time, because the machine may be shared.
     """
-    on_gpu = (receipt.get("host") or {}).get("gpu")
     if not receipt.get("steps"):
         return None
-    for key, words in (("cpu_seconds", "processor time"), ("seconds", "clock"))[1 if on_gpu else 0 :]:
-        if receipt.get(key):
-            return receipt[key] / 60, words
-    return None
+    on_gpu = (receipt.get("host") or {}).get("gpu")
+    clocks = {"seconds": "clock"} if on_gpu else {"cpu_seconds": "processor time", "seconds": "clock"}
+    return next(((receipt[key] / 60, words) for key, words in clocks.items() if receipt.get(key)), None)
 
 
 def device(host: dict[str, Any]) -> str:
@@ -191,7 +192,10 @@ def _from_sweep(path: Path, dataset: str, scale: str) -> Iterator[dict[str, Any]
 
 
 def read_metrics(path: str | Path) -> "pandas.DataFrame":
-    """Read a `metrics.csv`; raises `MarscfError` where it is missing, has other columns, or holds NaN."""
+    """Read a `metrics.csv`.
+
+    Raises `MarscfError` where it is missing, has other columns, NaN, or a metric that is not declared.
+    """
     import pandas
 
     path = Path(path)
@@ -202,11 +206,9 @@ def read_metrics(path: str | Path) -> "pandas.DataFrame":
     )
     if list(frame.columns) != COLUMNS:
         raise MarscfError(f"{path}: columns {', '.join(frame.columns)}; expected {', '.join(COLUMNS)}")
-    if (bad := frame[~frame["value"].map(math.isfinite)]).size:
-        first = bad.iloc[0]
-        raise MarscfError(
-            f"{path}: {first['metric']} of {first['system']} on {first['dataset']} is no number"
-        )
+    for row in frame.to_dict("records"):
+        metric_of(row["metric"], str(path))
+        finite(f"{row['metric']} of {row['system']} on {row['dataset']}", row["value"], str(path))
     text = ["protocol", "published_source"]
     frame[text] = frame[text].fillna("")
     return frame

@@ -1,9 +1,8 @@
-"""What holds of the paper at a scale: its claims, each checked against the measurements.
+"""The claims of the paper, each checked against the measurements of a scale.
 
-A system's number is the mean over its seeds, never the best of them, and a claim between systems is decided
-over seeds and test images (`marscf.reporting.significance`); with one seed, the verdict is that. The texts
-hold links as Markdown does, `[2.32](#run-digits-glow-seed0)`: each number to its place on the page; `plain`
-takes them out.
+A system's number is the mean over its seeds, never the best of them. A claim between systems is decided over
+seeds and test images (`marscf.reporting.significance`); with one seed it is not decided. The texts have links
+in Markdown, `[2.32](#run-digits-glow-seed0)`: each number to its place on the page. `plain` removes them.
 """
 
 import re
@@ -17,18 +16,18 @@ import numpy as np
 
 from marscf.errors import MarscfError
 from marscf.reporting import sources
-from marscf.reporting.collect import REAL
-from marscf.reporting.metrics import pretty, title
+from marscf.reporting.catalogue.product import SWEEP
+from marscf.reporting.collect import REAL, reports
+from marscf.reporting.metrics import error_of, pretty, title
 from marscf.reporting.path_findings import of_paths
 from marscf.reporting.significance import SEEDS, difference, missing
-from marscf.reporting.speed import SWEEP, read_sweep
+from marscf.reporting.speed import SWEEP_PLACE, read_sweep
 from marscf.reporting.tables import anchor
 
 if TYPE_CHECKING:
     import pandas
 
-CONFIDENT = 2.0  # standard errors of a difference
-HEADLINE = ("marscf-mixlogcdf", "marscf-affine")  # whose likelihood is said first; never chosen by its value
+HEADLINE = ("marscf-mixlogcdf", "marscf-affine")  # the first of these is in the headline, whatever its value
 
 #: A finding's verdict, and as printed.
 VERDICTS = {
@@ -61,10 +60,10 @@ def plain(text: str) -> str:
 
 
 def _rows(metrics: "pandas.DataFrame", metric: str, dataset: str) -> dict[str, list[dict[str, Any]]]:
-    """A metric's rows on a dataset by system, a row a seed, whatever it was measured with."""
+    """A metric's rows on a dataset by system, one row per seed, whatever it was measured with."""
     chosen = metrics[metrics["metric"].str.partition("[")[0].eq(metric) & metrics["dataset"].eq(dataset)]
     return {
-        system: rows[rows["metric"] == rows["metric"].iloc[0]].to_dict("records")
+        str(system): rows[rows["metric"] == rows["metric"].iloc[0]].to_dict("records")
         for system, rows in chosen.groupby("system", sort=False)
     }
 
@@ -77,8 +76,7 @@ def _number(rows: Sequence[dict[str, Any]], unit: str = "") -> str:
     """A value ± its own error as a link to its run; of several seeds their mean, with a link for each."""
     row = rows[0]
     if len(rows) == 1:
-        error = row["stderr"] if row["stderr"] == row["stderr"] else None
-        return f"[{pretty(row['metric'], row['value'], error)}{unit}](#{anchor(row)})"
+        return f"[{pretty(row['metric'], row['value'], error_of(row))}{unit}](#{anchor(row)})"
     text = pretty(row["metric"], _mean(rows), statistics.stdev(row["value"] for row in rows)) + unit
     of = ", ".join(f"[{row['seed']}](#{anchor(row)})" for row in rows)
     return f"{text} (mean ± standard deviation of seeds {of})"
@@ -99,31 +97,31 @@ def _compared(
     place = sources.dataset_title(first[0]["dataset"])
     evidence = f"{title(metric)} on {place}: {' against '.join(numbers)}"
     if metric == "bits_per_dim" and (run := missing([*first, *second])):
-        why = f"`{run}` has no likelihood of each test image, measure it again"
+        why = f"`{run}` has no likelihood of each test image; measure it again"
         return Finding(claim, "unmeasured", f"{evidence}; {why}")
     found = difference(first, second, counted=counted)
     amount = pretty(metric, abs(found.gain), found.error)
     images = f"{found.images:,} test images, image by image" if found.images else "the measurement"
     how = f"standard error over {images}, and over seeds; 95 % within ± {found.reach:.2g}"
     if found.seeds == 1:
-        how = f"the error is of {images} alone, another seed may change more"
+        how = f"the error is only of {images}; another seed may change more"
     elif found.seeds < SEEDS:
         how += f"; a claim needs {SEEDS} seeds"
     gain = f"{'better' if found.gain >= 0 else 'worse'} by {amount} ({how})"
     return Finding(claim, found.verdict, f"{evidence}; {gain}")
 
 
-#: What a comparison's fairness depends on: metric -> its words.
+#: What tells whether a comparison is fair: metric -> its words.
 COSTS = {
     "parameters": "parameters",
     "train_minutes": "minutes of training",
     "images_seen": "images seen in training",
 }
 
-#: (claim, metric, the system that it says is better, than which)
+#: (claim, metric, the system that it says is better, the other system)
 COMPARISONS = [
     (
-        "A mAR prior gives a better likelihood than Glow's Gaussian one, couplings alike.",
+        "A mAR prior gives a better likelihood than Glow's Gaussian prior, with the same couplings.",
         *("bits_per_dim", "marscf-affine", "glow"),
     ),
     (
@@ -142,7 +140,7 @@ COMPARISONS = [
 
 
 def findings(metrics: "pandas.DataFrame", scale: str) -> list[Finding]:
-    """Check the paper's claims, dataset by dataset where they are about datasets."""
+    """Check the paper's claims, for each dataset where they are about datasets."""
     found = []
     for dataset in dict.fromkeys(metrics.loc[metrics["metric"] == "bits_per_dim", "dataset"]):
         for claim, metric, winner, loser in COMPARISONS:
@@ -158,7 +156,7 @@ def findings(metrics: "pandas.DataFrame", scale: str) -> list[Finding]:
 
 
 def _cost(metrics: "pandas.DataFrame", dataset: str, *systems: str) -> str:
-    """What two systems took: whether a comparison is a fair one."""
+    """What two systems took, which tells whether the comparison is fair."""
     text = ""
     for metric, words in COSTS.items():
         rows = _rows(metrics, metric, dataset)
@@ -169,8 +167,8 @@ def _cost(metrics: "pandas.DataFrame", dataset: str, *systems: str) -> str:
 
 
 def _all_beat(bits: dict[str, list[dict]], least: list[dict]) -> Finding:
-    """Whether the worst of the other systems beats the histogram, which is counted and has no seeds."""
-    claim = "Every system beats an independent histogram of each pixel (our own check, not the paper's)."
+    """Whether the worst of the other systems is better than the histogram, which has no seeds."""
+    claim = "Every system is better than a histogram of each pixel (our own check, not the paper's)."
     rest = [rows for name, rows in bits.items() if name not in ("histogram", REAL)]
     if not rest:
         return Finding(claim, "unmeasured", "nothing else was measured")
@@ -182,16 +180,16 @@ def _all_beat(bits: dict[str, list[dict]], least: list[dict]) -> Finding:
 
 def _of_sweep(scale: str) -> list[Finding]:
     linear = "mAR-SCF's sequential steps grow in proportion to the image's side, O(N)."
-    faster = "mAR-SCF samples faster than PixelCNN, and the more so the larger the image."
+    faster = "mAR-SCF samples faster than PixelCNN, and its lead grows with the image."
     try:
-        sweep = read_sweep(scale)
+        sweep = read_sweep(reports(scale) / SWEEP)
     except MarscfError:
         return [Finding(claim, "unmeasured", "no sampling-speed sweep") for claim in (linear, faster)]
     return [_linear(linear, sweep), _faster(faster, sweep)]
 
 
 def _linear(claim: str, sweep: "pandas.DataFrame") -> Finding:
-    """Whether counted steps lie on a line a·N + b (a power law fits that badly at small N)."""
+    """Whether counted steps lie on a line a·N + b. A power law fits such a line badly at small N."""
     evidence, holds = [], True
     for system in dict.fromkeys(sweep["system"]):
         steps = sweep[sweep["system"] == system].groupby("image_size")["sequential_steps"].first()
@@ -201,7 +199,7 @@ def _linear(claim: str, sweep: "pandas.DataFrame") -> Finding:
         misfit = np.abs(slope * steps.index + offset - steps.to_numpy()).max()
         holds = holds and misfit < 0.01 * steps.max()
         line = f"{slope:.2f}·N {'+' if offset > 0 else '−'} {abs(offset):.0f}"
-        evidence.append(f"[{line}](#{SWEEP}) ({sources.system_title(system)})")
+        evidence.append(f"[{line}](#{SWEEP_PLACE}) ({sources.system_title(system)})")
     if not evidence:
         return Finding(claim, "unmeasured", "no mAR-SCF at three sides or more")
     return Finding(claim, "holds" if holds else "fails", f"counted steps: {', '.join(evidence)}")
@@ -215,17 +213,16 @@ def _faster(claim: str, sweep: "pandas.DataFrame") -> Finding:
     sides = sorted(set(mean[ours].index) & set(mean[theirs].index))
     ratio = [mean[theirs][side] / mean[ours][side] for side in sides]
     text = ", ".join(
-        f"[{value:.2g}×](#{SWEEP}) at N = {side}" for side, value in zip(sides, ratio, strict=True)
+        f"[{value:.2g}×](#{SWEEP_PLACE}) at N = {side}" for side, value in zip(sides, ratio, strict=True)
     )
     holds = ratio and ratio[-1] > 1 and ratio[-1] == max(ratio)
     device = sweep["device"].iloc[0]
-    return Finding(
-        claim, "holds" if holds else "fails", f"PixelCNN's time over mAR-SCF (MixLogCDF)'s: {text} ({device})"
-    )
+    names = " divided by that of ".join(sources.system_title(name) for name in (theirs, ours))
+    return Finding(claim, "holds" if holds else "fails", f"time of {names}: {text} ({device})")
 
 
 def headlines(metrics: "pandas.DataFrame", scale: str, found: list[Finding]) -> list[str]:
-    """Three lines to end with: the likelihood of mAR-SCF, the claims, the sampling."""
+    """Three lines that sum up: the likelihood of mAR-SCF, the claims, the sampling."""
     datasets = dict.fromkeys(metrics.loc[metrics["metric"] == "bits_per_dim", "dataset"])
     numbers = [_likelihood(_rows(metrics, "bits_per_dim", dataset)) for dataset in datasets]
     first = f"Scale {scale}: {'; '.join(numbers) or 'no likelihood was measured'}."
@@ -239,7 +236,7 @@ def headlines(metrics: "pandas.DataFrame", scale: str, found: list[Finding]) -> 
 
 
 def _likelihood(bits: dict[str, list[dict[str, Any]]]) -> str:
-    """Bits/dim of the paper's own system on a dataset, or of the next that is there: chosen by name."""
+    """Bits/dim of the paper's own system on a dataset, or of the next one that was measured."""
     name = next((name for name in HEADLINE if name in bits), next(iter(bits)))
     rows = bits[name]
     return (

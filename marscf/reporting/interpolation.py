@@ -1,6 +1,6 @@
 """Interpolations between test images (Fig. 11) and their scores on the way (Fig. 12)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from marscf.errors import MarscfError
+from marscf.images import tiled
 from marscf.reporting import sources, style
 from marscf.reporting.metrics import qualifier
-from marscf.reporting.samples import GAP, tiled
+from marscf.reporting.samples import in_colour
 from marscf.runs import Run
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 END = "#0072B2"  # of the frame of real images
+GAP = 1  # white pixels between images
 METHODS = {
     "linear": ("straight line", "#666666", "s", "--"),
     "moved": ("moved off it (our reading)", "#D55E00", "o", "-"),
@@ -47,7 +49,7 @@ def read_paths(run: str) -> Drawn:
     with np.load(path, allow_pickle=False) as saved:
         _check(path, run, saved.files, DRAWN)
         numbers = (float(saved["shown"]), float(saved["chosen"]))
-        return Drawn(sources.stretched(saved["images"], run), saved["t"], str(saved["density"]), *numbers)
+        return Drawn(sources.visible(saved["images"], run), saved["t"], str(saved["density"]), *numbers)
 
 
 def read_points(run: str) -> "pandas.DataFrame":
@@ -65,7 +67,7 @@ def _read(run: str, name: str, columns: set[str]) -> "pandas.DataFrame":
 
     path = _needed(run, name)
     table = pandas.read_csv(path)
-    _check(path, run, list(table), columns)
+    _check(path, run, map(str, table.columns), columns)
     return table
 
 
@@ -76,7 +78,7 @@ def _needed(run: str, name: str) -> Path:
     return path
 
 
-def _check(path: Path, run: str, found: Sequence[str], needed: set[str]) -> None:
+def _check(path: Path, run: str, found: Iterable[str], needed: set[str]) -> None:
     if missing := sorted(needed - set(found)):
         raise MarscfError(
             f"{path} is of an older version (it has no {missing[0]}); make it again with: "
@@ -120,7 +122,8 @@ def _pair(axes: "Axes", images: np.ndarray, t: np.ndarray, labelled: bool) -> No
     from matplotlib.patches import Rectangle
 
     inner, (height, width) = len(t) - 2, images.shape[-2:]
-    parts = [tiled(images[:, at].reshape(-1, *images.shape[2:]), n) for at, n in _parts(inner)]
+    shape = images.shape[2:]
+    parts = [in_colour(tiled(images[:, at].reshape(-1, *shape), n, GAP)) for at, n in _parts(inner)]
     apart = np.full((len(parts[0]), max(2, width // 3), 3), 255, np.uint8)
     sheet = np.concatenate([parts[0], apart, parts[1], apart, parts[2]], axis=1)
     axes.imshow(sheet, interpolation="nearest")

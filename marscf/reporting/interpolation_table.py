@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from marscf.reporting import sources
 from marscf.reporting.interpolation import LINE, Drawn, read_paths, read_points, read_scores
-from marscf.reporting.metrics import pretty, qualifier
+from marscf.reporting.metrics import pretty, qualifier, rounded
 from marscf.reporting.tables import Cell, Table, anchor
 from marscf.runs import Run
 
@@ -65,7 +65,8 @@ def _ways(run: str) -> Iterator[list[Cell]]:
         ends = scored[scored["lambda"].eq(LINE) & scored["t"].isin([0, 1])]
         yield [pairs, Cell("real images"), *_means(rows[line & rows["real"]]), _score(ends), NONE]
         inner = rows[~rows["real"]]
-        for (value, density), way in inner.groupby(["lambda", "density"], sort=False):
+        for _, way in inner.groupby(["lambda", "density"], sort=False):
+            value, density = float(way["lambda"].iloc[0]), str(way["density"].iloc[0])
             of = scored[scored["lambda"].eq(value) & scored["density"].eq(density) & scored["t"].isna()]
             name = Cell(_name(value, density, drawn))
             yield [pairs, name, *_means(way, value != LINE), _score(of), _score(of, "difference")]
@@ -93,10 +94,13 @@ def _means(rows: "pandas.DataFrame", moved: bool = False) -> Iterator[Cell]:
 def mean(rows: "pandas.DataFrame", column: str) -> Cell:
     """The mean over pairs of their means over points, ± its standard error."""
     pairs = rows.groupby("pair")[column].mean()
-    error = pairs.sem() if len(pairs) > 1 else None
-    return Cell(
-        pretty("", pairs.mean(), error), float(pairs.mean()), note=f"{len(pairs)} pairs", kind="number"
-    )
+    value, note = float(pairs.mean()), f"{len(pairs)} pairs"
+    return Cell(rounded(value, standard_error(pairs)), value, note=note, kind="number")
+
+
+def standard_error(values: "pandas.Series") -> float:
+    """The standard error of a mean, NaN for a single value."""
+    return float(values.std(ddof=1)) / len(values) ** 0.5
 
 
 def _score(rows: "pandas.DataFrame", column: str = "value") -> Cell:

@@ -1,17 +1,24 @@
 """What each number of `metrics.csv` is: its title, its good direction, and how far chance moves it.
 
-A metric's name may carry what it was measured with or at in brackets: `fid[digits-net]`, `sampling_ms[32]`.
+A metric is declared in `METRICS`, and nowhere else. A measurement of another name is an error. A name may say
+in brackets what it was measured with or at: `fid[digits-net]`, `sampling_ms[32]`.
 """
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
 
-from marscf.errors import MarscfError
+from marscf.errors import MarscfError, nearest
 
 COLUMNS = [
     *("scale", "dataset", "system", "seed", "metric", "value", "stderr", "n", "protocol"),
     *("published", "published_source"),
 ]
+
+#: A row of `metrics.csv`, by its columns.
+Row = Mapping[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -19,19 +26,20 @@ class Metric:
     """A kind of number.
 
     `better` is lower, higher, equal (any change is a regression) or none (shown, never compared: timings).
-    Two measurements of one thing differ by chance within `k·standard error + floor`, with
-    `floor = max(relative·|value|, absolute)`: what another training seed changes, which the standard error
-    over test images does not know of. `low` is a bound that no right number passes; a gain above
-    `leap·|value|` is sooner a mistake than progress, until someone says why it is none. `another_seed` is how
-    far from a published number one training, or two, may end and still have reproduced it; None where
-    nothing is known of that.
+    Two measurements of one thing differ by chance within `k·standard error + floor`. Here
+    `floor = max(relative·|value|, absolute)` is what another training seed changes: the standard error over
+    test images does not include it. No right number is below `low`. A gain above `leap·|value|` is probably a
+    mistake, until someone explains it. `another_seed` is how far one training, or two, may end from a
+    published number and still reproduce it; None where this is not known. `table` is the table that has a
+    column of it.
     """
 
     title: str
-    better: str
+    better: Literal["lower", "higher", "equal", "none"]
+    table: Literal["likelihood", "fidelity"] | None = None
     relative: float = 0.0
     absolute: float = 0.0
-    digits: int = 3  # after the decimal point, where there is no standard error to go by
+    digits: int = 3  # after the decimal point, where there is no standard error
     low: float = -math.inf
     leap: float = math.inf
     by_speed: bool = False  # measured only where the machine is fast enough
@@ -42,31 +50,47 @@ class Metric:
         return max(self.relative * abs(value), self.absolute)
 
 
-# P(image) ≤ 1, so less than 0 bits is a wrong log-determinant and no good model. That of a flow trained for
-# a short while leaves the number above 0, but too good.
-# `another_seed`: no paper here prints a spread over seeds; in two decimals, 0.01 is the least difference.
-LIKELIHOOD = {"better": "lower", "relative": 0.02, "low": 0.0, "leap": 0.2}
+# P(image) ≤ 1, so less than 0 bits means a wrong log-determinant, not a good model. In a flow trained for a
+# short time, a wrong one leaves the number above 0, but too good: hence `leap`.
+# `another_seed`: no paper here prints a spread over seeds. With two decimals 0.01 is the least.
+likelihood = partial(Metric, better="lower", table="likelihood", relative=0.02, low=0.0, leap=0.2)
+fidelity = partial(Metric, table="fidelity")
+
+#: In the order of the tables' columns.
 METRICS = {
-    "bits_per_dim": Metric("bits/dim", **LIKELIHOOD, absolute=0.01, another_seed=0.01),
-    "bits_per_dim_iw": Metric("bits/dim, importance-weighted", **LIKELIHOOD, absolute=0.01),
-    "nats_per_image": Metric("nats/image", **LIKELIHOOD, absolute=0.5, digits=1),
-    "fid": Metric("FID", "lower", relative=0.3, absolute=2.0, digits=1),
-    "kid": Metric("KID", "lower", relative=0.3, absolute=0.02, digits=4),
-    "inception_score": Metric("IS", "higher", relative=0.1, absolute=0.1, digits=2, low=0.0),
-    "precision": Metric("precision", "higher", absolute=0.15, low=0.0),
-    "recall": Metric("recall", "higher", absolute=0.15, low=0.0),
-    "parameters": Metric("parameters", "equal", digits=0),
+    "bits_per_dim": likelihood("bits/dim", absolute=0.01, another_seed=0.01),
+    "bits_per_dim_iw": likelihood("bits/dim, importance-weighted", absolute=0.01),
+    "nats_per_image": likelihood("nats/image", absolute=0.5, digits=1),
+    "fid": fidelity("FID", "lower", relative=0.3, absolute=2.0, digits=1),
+    "kid": fidelity("KID", "lower", relative=0.3, absolute=0.02, digits=4),
+    "inception_score": fidelity("IS", "higher", relative=0.1, absolute=0.1, digits=2, low=0.0),
+    "precision": fidelity("precision", "higher", absolute=0.15, low=0.0),
+    "recall": fidelity("recall", "higher", absolute=0.15, low=0.0),
+    "parameters": Metric("parameters", "equal", "likelihood", digits=0),
+    "train_minutes": Metric("training minutes", "none", "likelihood", digits=1),
+    "images_seen": Metric("images seen in training", "none", "likelihood", digits=0),
     "sequential_steps": Metric("sequential steps", "equal", digits=0, by_speed=True),
-    "images_seen": Metric("images seen in training", "none", digits=0),
-    "train_minutes": Metric("training minutes", "none", digits=1),
     "train_images_per_second": Metric("training images/s", "none", digits=0),
     "sampling_ms": Metric("sampling ms", "none", digits=1),
 }
 
 
-def metric_of(name: str) -> Metric:
-    """Return what `name` is, or a metric that is shown and never compared where it is not known."""
-    return METRICS.get(name.partition("[")[0], Metric(name, "none"))
+def metric_of(name: str, place: str = "") -> Metric:
+    """Return what `name` is; raises `MarscfError`, after `place`, where it is not declared."""
+    kind = name.partition("[")[0]
+    if kind not in METRICS:
+        raise MarscfError(
+            f"{place}{': ' * bool(place)}metric {kind!r} is not declared{nearest(kind, METRICS)}; "
+            "declare it in METRICS of marscf/reporting/metrics.py"
+        )
+    return METRICS[kind]
+
+
+def names_of(table: str, found: Iterable[str]) -> list[str]:
+    """Return the metrics of a table that were measured, in the order in which they are declared."""
+    measured = list(dict.fromkeys(found))
+    declared = [name for name, metric in METRICS.items() if metric.table == table]
+    return [name for kind in declared for name in measured if name.partition("[")[0] == kind]
 
 
 def qualifier(name: str) -> str:
@@ -81,18 +105,26 @@ def title(name: str) -> str:
 
 
 def pretty(name: str, value: float, stderr: float | None = None) -> str:
-    """Format a value with its standard error, to the digits that the error leaves meaning to."""
-    digits = metric_of(name).digits
+    """Format a metric's value with its standard error, or with the metric's own digits."""
+    return rounded(value, stderr, metric_of(name).digits)
+
+
+def rounded(value: float, stderr: float | None = None, digits: int = 3) -> str:
+    """Format a number with its standard error to two digits of the error; without an error to `digits`."""
     if stderr and math.isfinite(stderr):
         digits = max(0, 1 - math.floor(math.log10(stderr)))
         return f"{value:,.{digits}f} ± {stderr:.{digits}f}"
     return f"{value:,.{digits}f}"
 
 
-def finite(name: str, value: float, place: str) -> float:
-    """Return `value`; raises `MarscfError` naming metric and place where it is NaN or infinite."""
+def error_of(row: Row) -> float | None:
+    """Return the standard error of a row of `metrics.csv`, None where it has none (NaN in a table)."""
+    error = row["stderr"]
+    return None if error is None or math.isnan(error) else float(error)
+
+
+def finite(name: str, value: float | None, place: str) -> float:
+    """Return `value`; raises `MarscfError` naming metric and place where it is missing, NaN or infinite."""
     if value is None or not math.isfinite(value):
-        raise MarscfError(
-            f"{place}: {name} is {value}; a number that is not one is an error, measure it again"
-        )
+        raise MarscfError(f"{place}: {name} is {value}, which is not a number; measure it again")
     return float(value)

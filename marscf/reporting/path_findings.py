@@ -8,8 +8,8 @@ from marscf.config import load_config
 from marscf.errors import MarscfError
 from marscf.reporting import sources
 from marscf.reporting.interpolation import LINE, Drawn, read_paths, read_points, read_scores
-from marscf.reporting.interpolation_table import densities
-from marscf.reporting.metrics import pretty, title
+from marscf.reporting.interpolation_table import densities, standard_error
+from marscf.reporting.metrics import pretty, rounded, title
 from marscf.reporting.tables import anchor
 from marscf.runs import Run
 
@@ -57,14 +57,15 @@ def _premise(points: "pandas.DataFrame") -> tuple[str, str]:
     line = points["lambda"] == LINE
     groups = (points[line & points["real"]], points[line & ~points["real"]], points[~line & ~points["real"]])
     means = [rows.groupby("pair")["log_prob_latent"].mean() for rows in groups]
-    ends, straight, moved = (pretty("", mean.mean(), mean.sem()) for mean in means)
-    below = means[0] - means[1]
+    ends, straight, moved = (rounded(float(mean.mean()), standard_error(mean)) for mean in means)
+    gaps = means[0] - means[1]
+    below, error = float(gaps.mean()), standard_error(gaps)
     denser = int((groups[1]["log_prob_latent"] > groups[1]["end"]).sum())
-    side = "below" if below.mean() > 0 else "above"
-    return _verdict(below.mean(), below.sem()), (
-        f"log p(z) in nats over {len(below)} pairs of test images: real ends {ends}, straight line "
+    side = "below" if below > 0 else "above"
+    return _verdict(below, error), (
+        f"log p(z) in nats over {len(gaps)} pairs of test images: real ends {ends}, straight line "
         f"{straight}, moved points {moved}; the line is {side} its own ends by "
-        f"{pretty('', abs(below.mean()), below.sem())}, and denser than both of them at {denser} of "
+        f"{rounded(abs(below), error)}, and denser than both of them at {denser} of "
         f"{len(groups[1])} interior points"
     )
 

@@ -1,8 +1,8 @@
-"""Published numbers, and when a measured one may stand beside them.
+"""Published numbers, and when a measured one can be compared with them.
 
 A number is compared only where dataset, release, dimensions, images, bound, extractor and weights are the
 same. It is a system's mean over its seeds; `reproduced` allows for another seed, on both sides. The test
-images are the publishers' own, so their standard error allows for nothing.
+images are those of the publishers, so their standard error plays no part.
 """
 
 import csv
@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from marscf.reporting.metrics import metric_of, pretty, qualifier
-from marscf.reporting.significance import SEEDS, Row
+from marscf.reporting.metrics import Row, error_of, metric_of, pretty, qualifier
+from marscf.reporting.significance import SEEDS
 
-#: What a likelihood is: the word of `published.csv`, and as printed.
+#: The kinds of likelihood: the word in `published.csv`, and as printed.
 BOUNDS = {
     "exact": "exact",
     "elbo-uniform": "ELBO, uniform dequantisation",
@@ -25,7 +25,7 @@ BOUNDS = {
     "importance-weighted": "importance-weighted",
 }
 
-#: Names as printed, of what is not run here.
+#: Systems and datasets of `published.csv` that are not run here: their names as printed.
 TITLES = {
     **{"realnvp": "RealNVP", "ffjord": "FFJORD", "i-resnet": "i-ResNet", "pixelrnn": "PixelRNN"},
     "imagenet64": "ImageNet 64×64",
@@ -66,7 +66,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Status:
-    """How a measured number stands to a published one.
+    """How a measured number compares with a published one.
 
     `kind` is reproduced, short (worse than the tolerance allows), doubtful (better than is to be expected),
     undecided (another scale, or too few seeds to tell) or incomparable.
@@ -80,15 +80,13 @@ class Status:
 def published_numbers() -> tuple[Published, ...]:
     """Read `published.csv`."""
     with open(Path(__file__).with_name("published.csv"), newline="") as stream:
-        return tuple(
-            Published(
-                *(row[key] for key in ("dataset", "release", "system", "metric", "value")),
-                *(row[key] for key in ("bound", "weights")),
-                *(int(row[key]) if row[key] else None for key in ("images", "dims")),
-                *(row[key] for key in ("source", "note")),
-            )
-            for row in csv.DictReader(stream)
-        )
+        return tuple(_entry(row) for row in csv.DictReader(stream))
+
+
+def _entry(row: dict[str, str]) -> Published:
+    images, dims = (int(row[key]) if row[key] else None for key in ("images", "dims"))
+    words = ("dataset", "release", "system", "metric", "bound", "weights", "source", "note")
+    return Published(text=row["value"], images=images, dims=dims, **{key: row[key] for key in words})
 
 
 def candidates(row: Row) -> list[Published]:
@@ -107,7 +105,7 @@ def _family(dataset: str) -> str:
 
 
 def bound(row: Row) -> str:
-    """What a measured row's likelihood is, by its protocol: a key of `BOUNDS`, or nothing."""
+    """The kind of a measured row's likelihood, from its protocol: a key of `BOUNDS`, or nothing."""
     kinds = {
         "importance-weighted": "importance-weighted",
         "variational dequantisation": "elbo-learned",
@@ -154,7 +152,7 @@ def comparable(row: Row) -> Published | None:
 
 
 def over_seeds(rows: Iterable[Row]) -> list[list[Row]]:
-    """Measured rows in lists of one number each: a system's seeds."""
+    """Group measured rows: each list is one number, with one row per seed."""
     found: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         key = (row["scale"], row["dataset"], row["system"], row["metric"], imported(row))
@@ -163,10 +161,10 @@ def over_seeds(rows: Iterable[Row]) -> list[list[Row]]:
 
 
 def status(rows: Sequence[Row], entry: Published) -> Status:
-    """Compare a number, one row a seed of a system, with a published one.
+    """Compare a number, one row per seed of a system, with a published one.
 
     Only at the published size and length of training, or with imported weights, can it be `reproduced`. A
-    number that is better than published is never praised: it is to be checked.
+    number that is better than the published one is never praised: it needs a check.
     """
     row = rows[0]
     if reason := next((why for each in rows if (why := obstacle(each, entry))), None):
@@ -198,17 +196,18 @@ def _seeds(count: int) -> str:
 
 
 def tolerance(rows: Sequence[Row]) -> float | None:
-    """How far a published number may lie from the mean of `rows`, a row a seed; None where nothing says.
+    """How far a published number may be from the mean of `rows`, one row per seed; None where not known.
 
-    It is one more seed. From `SEEDS` on, twice their standard deviation times √(1 + 1/n), the error of a
-    prediction from their mean; with fewer, the metric's `another_seed`. Imported weights have no other seed:
-    where the metric gives nothing, twice the error of the samples that it was measured on.
+    The published number counts as one more seed. With `SEEDS` seeds or more: twice their standard deviation
+    times √(1 + 1/n), the error of a prediction from their mean. With fewer: the metric's `another_seed`.
+    Imported weights have no other seed: where the metric gives nothing, twice the error of the samples that
+    it was measured on.
     """
     values = [row["value"] for row in rows]
     if len(values) >= SEEDS:
         return 2 * statistics.stdev(values) * math.sqrt(1 + 1 / len(values))
     known = metric_of(rows[0]["metric"]).another_seed
-    error = rows[0]["stderr"]
-    if known is None and imported(rows[0]) and error is not None and math.isfinite(error):
+    error = error_of(rows[0])
+    if known is None and imported(rows[0]) and error is not None:
         return 2 * error
     return known

@@ -1,22 +1,22 @@
 """Measurements against the committed reference, cell by cell: worse, better, missing or new.
 
-A cell is a number of one run. It may differ from the reference by chance, within
-`K·sqrt(stderr² + stderr²) + floor`: the standard errors are of the test images, the floor (see
+A cell is a number of one run. Chance can move it from the reference within
+`K·sqrt(stderr² + stderr²) + floor`: the standard errors are over the test images, the floor (see
 `marscf.reporting.metrics`) is what another training seed changes. Where the reference has several seeds of a
-system and they tell more, `K·sqrt(stderr² + stderr² + 2·spread²)`, spread their standard deviation. What
-cannot be chance fails whatever its size: another number of images, another protocol, a bound that no right
-number passes. So does a gain too large to be believed, until `marscf check --accept` says what it comes of.
+system, and it is more, within `K·sqrt(stderr² + stderr² + 2·spread²)`, with spread their standard deviation.
+What cannot be chance fails whatever its size: another number of images, another protocol, an impossible
+value. A gain too large to be believed fails too, until `marscf check --accept` explains it.
 """
 
 import math
 import re
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from marscf.reporting.metrics import metric_of, pretty
+from marscf.reporting.metrics import Row, error_of, metric_of, pretty
 
 if TYPE_CHECKING:
     import pandas
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 K = 3.0  # standard errors
 FAILING = ("worse", "doubtful", "missing")
 SHOWN = (*FAILING, "better", "new")
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -43,14 +41,12 @@ class Cell:
 def compare(metrics: "pandas.DataFrame", reference: "pandas.DataFrame") -> list[Cell]:
     """Compare all cells; those that fail come first.
 
-    A run is compared with the reference's run of its seed, or where there is none with that of another seed.
+    A run is compared with the reference's run of the same seed, or where there is none, of another seed.
     """
     rows = reference.to_dict("records")
     spreads = _spreads(rows)
-    cells = [
-        _cell(new, old, spreads.get(_key(new or old), 0.0))
-        for new, old in _pairs(metrics.to_dict("records"), rows)
-    ]
+    pairs = _pairs(metrics.to_dict("records"), rows)
+    cells = [_cell(pair, spreads.get(_key(pair.row), 0.0)) for pair in pairs]
     return sorted(cells, key=lambda cell: SHOWN.index(cell.verdict) if cell.verdict in SHOWN else len(SHOWN))
 
 
@@ -58,7 +54,7 @@ def _key(row: Row) -> tuple[str, ...]:
     return row["dataset"], row["system"], row["metric"]
 
 
-def _spreads(rows: list[Row]) -> dict[tuple[str, ...], float]:
+def _spreads(rows: Sequence[Row]) -> dict[tuple[str, ...], float]:
     """The standard deviation over seeds of each number that was measured with several."""
     values = defaultdict(list)
     for row in rows:
@@ -66,37 +62,43 @@ def _spreads(rows: list[Row]) -> dict[tuple[str, ...], float]:
     return {key: statistics.stdev(found) for key, found in values.items() if len(found) > 1}
 
 
-def _pairs(new: list[Row], old: list[Row]) -> Iterator[tuple[Row | None, Row | None]]:
+@dataclass(frozen=True)
+class Pair:
+    """A number's row in the measurements and in the reference, None where it is not there."""
+
+    row: Row  # the first that is there
+    new: Row | None
+    old: Row | None
+
+
+def _pairs(new: Sequence[Row], old: Sequence[Row]) -> Iterator[Pair]:
     groups: dict[tuple[str, ...], tuple[dict[int, Row], dict[int, Row]]] = {}
     for side, rows in enumerate((new, old)):
         for row in rows:
             groups.setdefault(_key(row), ({}, {}))[side][row["seed"]] = row
     for ours, theirs in groups.values():
-        for seed in sorted(ours.keys() & theirs.keys()):
-            yield ours.pop(seed), theirs.pop(seed)
-        while ours and theirs:
-            yield ours.pop(min(ours)), theirs.pop(min(theirs))
-        yield from ((row, None) for row in ours.values())
-        yield from ((None, row) for row in theirs.values())
+        both = [(seed, seed) for seed in sorted(ours.keys() & theirs.keys())]
+        both += zip(sorted(ours.keys() - theirs.keys()), sorted(theirs.keys() - ours.keys()), strict=False)
+        for seed, other in both:
+            row = ours.pop(seed)
+            yield Pair(row, row, theirs.pop(other))
+        yield from (Pair(row, row, None) for row in ours.values())
+        yield from (Pair(row, None, row) for row in theirs.values())
 
 
-def _cell(new: Row | None, old: Row | None, spread: float) -> Cell:
-    row = new or old
-    verdict, why = _verdict(new, old, spread)
+def _cell(pair: Pair, spread: float) -> Cell:
+    row = pair.row
+    verdict, why = _verdict(pair, spread)
     name = f"{row['dataset']}/{row['system']}/seed{row['seed']}"
-    return Cell(verdict, name, row["metric"], _text(old), _text(new), why)
+    return Cell(verdict, name, row["metric"], _text(pair.old), _text(pair.new), why)
 
 
 def _text(row: Row | None) -> str:
-    return "–" if row is None else pretty(row["metric"], row["value"], _error(row) or None)
+    return "–" if row is None else pretty(row["metric"], row["value"], error_of(row))
 
 
-def _error(row: Row) -> float:
-    return row["stderr"] if row["stderr"] == row["stderr"] else 0.0
-
-
-def _verdict(new: Row | None, old: Row | None, spread: float) -> tuple[str, str]:
-    metric = metric_of((new or old)["metric"])
+def _verdict(pair: Pair, spread: float) -> tuple[str, str]:
+    new, old, metric = pair.new, pair.old, metric_of(pair.row["metric"])
     if metric.better == "none" or (new is None and metric.by_speed):
         return "untracked", "depends on the machine"
     if new is None:
@@ -109,15 +111,19 @@ def _verdict(new: Row | None, old: Row | None, spread: float) -> tuple[str, str]
         return "worse", f"over n = {new['n']:,}, the reference over {old['n']:,}"
     if changed := _otherwise(new["protocol"], old["protocol"]):
         return "worse", f"measured otherwise: {changed}"
-    change = new["value"] - old["value"]
     if metric.better == "equal":
-        return ("same", "") if change == 0 else ("worse", "must be equal")
+        return ("same", "") if new["value"] == old["value"] else ("worse", "must be equal")
+    return _change(new, old, spread)
+
+
+def _change(new: Row, old: Row, spread: float) -> tuple[str, str]:
+    """The verdict on two values that were measured alike."""
+    metric = metric_of(new["metric"])
+    change = new["value"] - old["value"]
     if metric.better == "higher":
         change = -change
-    errors = _error(new), _error(old)
-    allowed = max(
-        K * math.hypot(*errors) + metric.floor(old["value"]), K * math.hypot(*errors, math.sqrt(2) * spread)
-    )
+    error = math.hypot(error_of(new) or 0.0, error_of(old) or 0.0)
+    allowed = max(K * error + metric.floor(old["value"]), K * math.hypot(error, math.sqrt(2) * spread))
     amount = f"by {abs(change):.3g}, chance explains {allowed:.3g}"
     if change > allowed:
         return "worse", amount
@@ -127,7 +133,7 @@ def _verdict(new: Row | None, old: Row | None, spread: float) -> tuple[str, str]
 
 
 def _otherwise(new: str, old: str) -> str:
-    """The parts in which two protocols differ; hashes, seeds and an extractor's accuracy may."""
+    """The parts in which two protocols differ, apart from hashes, seeds and an extractor's accuracy."""
     parts = [[_plain(part) for part in text.split(", ")] for text in (new, old)]
     if parts[0] == parts[1]:
         return ""
@@ -155,7 +161,7 @@ def report(cells: list[Cell]) -> str:
     return f"{aligned(lines)}\n\n{total}."
 
 
-def aligned(lines: list[tuple[str, ...]]) -> str:
+def aligned(lines: Sequence[tuple[str, ...]]) -> str:
     """Lines of cells as a Markdown table, its columns aligned."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     rows = [

@@ -1,27 +1,24 @@
 """How much better one system is than another, and whether chance explains it.
 
-Two kinds of chance are in a difference of test likelihoods. Another seed gives another model: of a system's
+A difference of test likelihoods contains two kinds of chance. Another seed gives another model: of a system's
 n seeds with standard deviation s, the mean has the variance s²/n. Other test images give other numbers: the
 systems are scored on the same N images, so the variance is that of the image-by-image differences, over N.
-The seeds of a system share the test images too, so that their spread holds nothing of the second kind: the
-two are added. (An image on which one seed does well and another badly is in both, which is on the safe side.)
+The seeds of a system share the test images too, so their spread contains nothing of the second kind: the two
+are added. (An image on which one seed does well and another badly counts in both, which is on the safe side.)
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from marscf.errors import MarscfError
 from marscf.evaluation.measurements import PER_IMAGE, read_per_image
-from marscf.reporting.metrics import metric_of
+from marscf.reporting.metrics import Row, metric_of
 from marscf.runs import Run
 
-Row = Mapping[str, Any]  # of `metrics.csv`
-
-SEEDS = 3  # a system's seeds, at least, where a claim is to be decided
+SEEDS = 3  # of each system, at least, to decide a claim
 CONFIDENCE = 0.95
 
 
@@ -31,7 +28,7 @@ class Difference:
 
     `error` is its standard error: of seeds and of the measurement where `seeds`, the smaller number of the
     two, is above 1; of the measurement alone where it is 1. `reach` is half the width of the confidence
-    interval. `images` is how many it is paired over, None where the metric has no value per image.
+    interval. `images` is how many images it is paired over, None where the metric has no value per image.
     """
 
     gain: float
@@ -49,7 +46,7 @@ class Difference:
 
 
 def difference(first: Sequence[Row], second: Sequence[Row], *, counted: bool = False) -> Difference:
-    """Compare two systems by the rows of one metric on one dataset, a row a seed.
+    """Compare two systems by the rows of one metric on one dataset, one row per seed.
 
     Bits/dim are compared image by image (RUN/likelihood.npz), other metrics by their values, whose own errors
     are added. `counted` says that the second system has no seeds: it is counted, not trained. The interval
@@ -62,7 +59,7 @@ def difference(first: Sequence[Row], second: Sequence[Row], *, counted: bool = F
         scores = per_image([*first, *second])
         means = [scores[: len(first)].mean(axis=1), scores[len(first) :].mean(axis=1)]
         gains = scores[len(first) :].mean(axis=0) - scores[: len(first)].mean(axis=0)
-        parts = [(gains.var(ddof=1) / len(gains), len(gains) - 1)]
+        parts: list[tuple[float, float]] = [(gains.var(ddof=1) / len(gains), len(gains) - 1)]
     else:
         means = [np.array([row["value"] for row in rows]) for rows in (first, second)]
         own = [

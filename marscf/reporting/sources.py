@@ -1,4 +1,4 @@
-"""What figures and pages read of a run: names as printed, images, numbers."""
+"""What figures and the page read about a run: names as printed, images, numbers."""
 
 from pathlib import Path
 
@@ -8,7 +8,9 @@ from marscf.config import load_config
 from marscf.data.arrays import open_split
 from marscf.errors import MarscfError
 from marscf.files import read_json
-from marscf.reporting.collect import REAL
+from marscf.images import stretched
+from marscf.reporting.catalogue.product import METRICS, Plan
+from marscf.reporting.collect import REAL, read_metrics, reports
 from marscf.reporting.metrics import pretty
 from marscf.runs import Run, run_config
 
@@ -32,6 +34,14 @@ def run_title(run: Run) -> str:
     return f"{system_title(run.system)}, {dataset_title(run.dataset)}, seed {run.seed}"
 
 
+def measured_plan(scale: str) -> Plan:
+    """A scale with the runs that its `metrics.csv` has: those with a number of parameters."""
+    metrics = read_metrics(reports(scale) / METRICS)
+    trained = metrics[metrics["metric"] == "parameters"]
+    paths = [Run(scale, *row).path for row in trained[["dataset", "system", "seed"]].itertuples(index=False)]
+    return Plan(load_config().scale(scale), {str(path): run_config(path) for path in paths})
+
+
 def measured(run: str | Path, file: str, metric: str) -> str | None:
     """A run's number with its standard error, as printed, or None where it was not measured."""
     path = Path(run) / file
@@ -48,15 +58,14 @@ def samples(run: str | Path) -> np.ndarray:
     path = Path(run) / "samples.npy"
     if not path.is_file():
         raise MarscfError(f"no {path}; draw them with: marscf sample {run} -n 64 --out {path}")
-    return stretched(np.load(path, allow_pickle=False), run)
+    return visible(np.load(path, allow_pickle=False), run)
 
 
 def real(run: str | Path, count: int) -> np.ndarray:
     """The first validation images of a run's dataset, `uint8 (n,C,H,W)`, grey levels stretched to 0 … 255."""
-    return stretched(open_split(Run.from_path(run).dataset, "val")[:count], run)
+    return visible(open_split(Run.from_path(run).dataset, "val")[:count], run)
 
 
-def stretched(images: np.ndarray, run: str | Path) -> np.ndarray:
+def visible(images: np.ndarray, run: str | Path) -> np.ndarray:
     """Images of a run's dataset with its grey levels stretched to 0 … 255, `uint8`."""
-    levels = run_config(run)["data"]["grey_levels"]
-    return np.round(images.astype(np.float32) * (255 / (levels - 1))).clip(0, 255).astype(np.uint8)
+    return stretched(images, run_config(run).data.grey_levels)

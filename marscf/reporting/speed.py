@@ -1,14 +1,14 @@
-"""Sampling speed over image sides: the table, and Fig. 7."""
+"""Sampling speed over image sides: the tables, and Fig. 7."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from marscf.errors import EvaluationError, MarscfError
 from marscf.reporting import sources, style
-from marscf.reporting.collect import reports
 from marscf.reporting.metrics import pretty
 from marscf.reporting.tables import Cell, Table
 from marscf.studies.scaling import fit_exponent, sequential_steps
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SWEEP = "sampling-speed-sweep"  # the place on the page that says how the sweep was measured
+SWEEP_PLACE = "sampling-speed-sweep"  # the place on the page that says how the sweep was measured
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ class Growth:
         return f"$N^{{{self.exponent:.2f}}}$ [{self.low:.2f}, {self.high:.2f}]".replace("-", "−")
 
 
-def read_sweep(scale: str) -> "pandas.DataFrame":
+def read_sweep(path: str | Path) -> "pandas.DataFrame":
     """Read `reports/<scale>/sampling_speed.csv`."""
     import pandas
 
-    path = reports(scale) / "sampling_speed.csv"
+    path = Path(path)
     if not path.is_file():
-        raise MarscfError(f"no {path}; make it with: marscf study sampling-speed --scale {scale}")
+        raise MarscfError(f"no {path}; make it with: marscf study sampling-speed --scale {path.parent.name}")
     return pandas.read_csv(path)
 
 
@@ -66,13 +66,12 @@ def _systems(sweep: "pandas.DataFrame") -> Iterator[tuple[str, "pandas.DataFrame
 PAPER_SIDE = 32  # of the images in the paper's table of sampling speed
 
 
-def speed_table(scale: str) -> Table:
-    """Milliseconds an image and counted sequential steps at 32×32, or the largest side below it."""
-    sweep = read_sweep(scale)
+def speed_table(sweep: "pandas.DataFrame") -> Table:
+    """Milliseconds per image and counted sequential steps at 32×32, or the largest side below it."""
     side = max((s for s in sweep["image_size"] if s <= PAPER_SIDE), default=sweep["image_size"].min())
     one = sweep.iloc[0]
     caption = (
-        f"Milliseconds an image of {one['channels']}×{side}×{side}, drawn {one['batch_size']} at a time "
+        f"Milliseconds per image of {one['channels']}×{side}×{side}, drawn {one['batch_size']} at a time "
         f"(mean ± standard error over repeats), and sequential steps; {one['device']}"
     )
     columns = ["system", "ms/image", "sequential steps", "published", "source", "status"]
@@ -87,14 +86,13 @@ def speed_table(scale: str) -> Table:
             continue
         steps = int(here["sequential_steps"].iloc[0])
         table.rows.append(
-            [*cells, Cell(f"{steps:,}", steps, SWEEP, kind="number"), *_claim(system, here.iloc[0])]
+            [*cells, Cell(f"{steps:,}", steps, SWEEP_PLACE, kind="number"), *_claim(system, here.iloc[0])]
         )
     return table
 
 
-def growth_table(scale: str) -> Table:
-    """Milliseconds a batch at each side, how they and the steps grow, and what a step costs at both ends."""
-    sweep = read_sweep(scale)
+def growth_table(sweep: "pandas.DataFrame") -> Table:
+    """Milliseconds per batch at each side, how they and the steps grow, what a step costs at both ends."""
     sides = sorted(sweep["image_size"].unique())
     one = sweep.iloc[0]
     caption = (
@@ -102,7 +100,7 @@ def growth_table(scale: str) -> Table:
         f"(mean ± standard error over repeats; {one['device']})"
     )
     columns = ["system", *(f"N = {side}" for side in sides), "time grows as", "steps grow as"]
-    table = Table(caption, [*columns, "ms/step, least N → largest"])
+    table = Table(caption, [*columns, "ms/step, smallest N → largest"])
     for system, rows in _systems(sweep):
         cells = [Cell(sources.system_title(system), system)]
         cells += [_time(rows[rows["image_size"] == side]) for side in sides]
@@ -114,17 +112,17 @@ def growth_table(scale: str) -> Table:
 
 
 def _time(rows: "pandas.DataFrame", batch: int = 1) -> Cell:
-    """The mean of repeats ± standard error, by `batch`; the note has the median."""
+    """The mean of repeats ± standard error, divided by `batch`; the note has the median."""
     times = rows["milliseconds"] / batch
     if times.empty:
         return Cell("too slow", "")
-    error = float(times.sem(ddof=1)) if len(times) > 1 else None
+    error = float(times.std(ddof=1)) / len(times) ** 0.5  # NaN for one
     mean, note = float(times.mean()), f"{len(times)} repeats, median {times.median():.4g} ms"
-    return Cell(pretty("sampling_ms", mean, error), mean, SWEEP, note, "number")
+    return Cell(pretty("sampling_ms", mean, error), mean, SWEEP_PLACE, note, "number")
 
 
 def _claim(system: str, row: "pandas.Series") -> list[Cell]:
-    """Times of another machine do not compare; what does is Lemma A.1's count of steps."""
+    """The cells published, source, status: of other machines, only Lemma A.1's steps can be compared."""
     if not system.startswith("marscf"):
         return [
             Cell("–", ""),
@@ -139,40 +137,19 @@ def _claim(system: str, row: "pandas.Series") -> list[Cell]:
     return [Cell(f"{lemma:,} steps", lemma), source, Cell(f"{counted:,} steps were counted", kind="short")]
 
 
-def sampling_speed(scale: str) -> "Figure":
+def sampling_speed(sweep: "pandas.DataFrame") -> "Figure":
     """Draw Fig. 7: mAR-SCF on linear axes with y = 2x as in the paper, all systems on log axes, the steps."""
     from matplotlib import pyplot
 
     style.use()
-    sweep = read_sweep(scale)
-    systems = list(dict.fromkeys(sweep["system"]))
-    colours, marks = style.colours(systems), style.markers(systems)
-    looks = {name: {"color": colours[name], "marker": marks[name]} for name in systems}
-    sides = np.array(sorted(sweep["image_size"].unique()), float)
+    looks = style.looks(dict.fromkeys(sweep["system"]))
     figure, (linear, log, steps) = pyplot.subplots(1, 3, figsize=(style.PAGE, 3.3))
-    ours = [name for name in systems if name.startswith("marscf")] or systems
-    for name, rows in _systems(sweep):
-        at = rows.groupby("image_size")["milliseconds"]
-        if name in ours:
-            mean, spread = at.mean(), at.std(ddof=1).fillna(0.0)
-            linear.errorbar(mean.index, mean, yerr=spread, capsize=2.5, elinewidth=0.8, **looks[name])
-            linear.fill_between(
-                mean.index, mean - spread, mean + spread, color=colours[name], alpha=0.2, lw=0
-            )
-        fit = growth(rows)
-        log.plot(
-            at.median(),
-            label=sources.system_title(name) + (f":  {fit.formula}" if fit else ""),
-            **looks[name],
-        )
-        log.fill_between(
-            at.median().index, at.quantile(0.25), at.quantile(0.75), color=colours[name], alpha=0.2, lw=0
-        )
+    _linear_times(linear, sweep, looks)
+    _log_times(log, sweep, looks)
     _steps(steps, sweep, looks)
-    for axes in (linear, log):
-        axes.plot(
-            sides, 2 * sides, ls="--", lw=1, color="black", label="y = 2x" if axes is log else None, zorder=3
-        )
+    sides = np.array(sorted(sweep["image_size"].unique()), float)
+    for axes, label in ((linear, None), (log, "y = 2x")):
+        axes.plot(sides, 2 * sides, ls="--", lw=1, color="black", label=label, zorder=3)
     for axes, shown in ((linear, sides[sides >= sides[-1] / 8]), (log, sides), (steps, sides)):
         if axes is not linear:
             axes.set(xscale="log", yscale="log")
@@ -182,19 +159,42 @@ def sampling_speed(scale: str) -> "Figure":
     linear.set(xlim=(0, None), ylim=(0, None))
     one = sweep.iloc[0]
     linear.set_ylabel(f"ms for {one['batch_size']} images of {one['channels']}×N×N")
-    linear.set_title("mAR-SCF, linear axes\n(mean ± standard deviation)")
-    log.set_title("all systems, log axes\n(median, middle half)")
-    steps.set_title("sequential steps,\ncounted")
     title = f"time grows as $N^k$ [95 % interval]; {one['device']}"
     figure.legend(loc="outside lower center", ncols=2, title=title, title_fontsize=7)
     return figure
 
 
-def _steps(axes: "Axes", sweep: "pandas.DataFrame", looks: dict[str, dict[str, str]]) -> None:
-    """Counted steps against N; of systems that take the same steps, larger marks lie below smaller ones."""
+def _linear_times(axes: "Axes", sweep: "pandas.DataFrame", looks: dict[str, dict[str, Any]]) -> None:
+    """The times of mAR-SCF against N, or of all systems where it was not timed."""
+    ours = [name for name in looks if name.startswith("marscf")] or list(looks)
+    for name, rows in _systems(sweep):
+        if name in ours:
+            at = rows.groupby("image_size")["milliseconds"]
+            mean, spread = at.mean(), at.std(ddof=1).fillna(0.0)
+            axes.errorbar(mean.index, mean, yerr=spread, capsize=2.5, elinewidth=0.8, **looks[name])
+            axes.fill_between(
+                mean.index, mean - spread, mean + spread, color=looks[name]["color"], alpha=0.2, lw=0
+            )
+    axes.set_title("mAR-SCF, linear axes\n(mean ± standard deviation)")
+
+
+def _log_times(axes: "Axes", sweep: "pandas.DataFrame", looks: dict[str, dict[str, Any]]) -> None:
+    """The times of all systems against N, with the exponents of their growth in the legend."""
+    for name, rows in _systems(sweep):
+        at, fit = rows.groupby("image_size")["milliseconds"], growth(rows)
+        label = sources.system_title(name) + (f":  {fit.formula}" if fit else "")
+        axes.plot(at.median(), label=label, **looks[name])
+        low, high = at.quantile(0.25), at.quantile(0.75)
+        axes.fill_between(low.index, low, high, color=looks[name]["color"], alpha=0.2, lw=0)
+    axes.set_title("all systems, log axes\n(median, middle half)")
+
+
+def _steps(axes: "Axes", sweep: "pandas.DataFrame", looks: dict[str, dict[str, Any]]) -> None:
+    """Counted steps against N; of systems that take the same steps, larger marks are below smaller ones."""
     by_system = {
         name: rows.groupby("image_size")["sequential_steps"].first() for name, rows in _systems(sweep)
     }
     for place, (name, counted) in enumerate(by_system.items()):
         later = list(by_system.values())[place + 1 :]
         axes.plot(counted, ms=4 + 3 * sum(counted.equals(other) for other in later), **looks[name])
+    axes.set_title("sequential steps,\ncounted")

@@ -1,8 +1,10 @@
 """The look of every figure: seaborn, colour-blind-safe, legible at column width, the same bytes twice."""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from marscf.config import load_config
 from marscf.files import replacing
 
 if TYPE_CHECKING:
@@ -10,24 +12,16 @@ if TYPE_CHECKING:
 
 COLUMN = 3.3  # inches: one column of a two-column page
 PAGE = 6.9  # both columns
-SEED = 0  # of seaborn's bootstrap
 
-# Okabe and Ito's palette: told apart with every common colour blindness, and in grey by marker and dash.
-COLOURS = {
-    "glow": "#0072B2",
-    "marscf-affine": "#E69F00",
-    "marscf-mixlogcdf": "#D55E00",
-    "flowpp": "#009E73",
-    "residual-flow": "#CC79A7",
-    "pixelcnn": "#56B4E9",
-    "histogram": "#666666",
-}
-SPARE = ("#000000", "#8C510A", "#5E3C99", "#B2ABD2")
-MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">")
+# A system's colour is in its file, `config/systems`. Those there are Okabe and Ito's: readers with any common
+# colour blindness can tell them apart, and markers tell them apart in grey. A system without a colour of its
+# own gets one of these.
+PALETTE = ("#000000", "#8C510A", "#5E3C99", "#B2ABD2", "#01665E", "#C51B7D", "#7FBC41", "#80CDC1")
+MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "p", "h", "*", "d")
 
 
 def use() -> None:
-    """Set the style. An SVG's letters are paths, so that it looks alike everywhere; its ids stay."""
+    """Set the style. Letters in an SVG are paths, so that it looks alike everywhere; its ids are fixed."""
     import matplotlib as mpl
     import seaborn
 
@@ -45,21 +39,24 @@ def use() -> None:
     )
 
 
-def colours(systems: list[str]) -> dict[str, str]:
-    """A colour for each system, its own wherever it appears; systems of your own get the spare ones."""
-    others = sorted(set(systems) - COLOURS.keys())
-    spare = {name: SPARE[place % len(SPARE)] for place, name in enumerate(others)}
-    return {name: COLOURS.get(name) or spare[name] for name in systems}
+def looks(systems: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """The colour and marker of each system, the same in every figure, whichever systems are drawn.
 
-
-def markers(systems: list[str]) -> dict[str, str]:
-    """A marker for each system."""
-    known = [*COLOURS, *sorted(set(systems) - COLOURS.keys())]
-    return {name: MARKERS[known.index(name) % len(MARKERS)] for name in systems}
+    Systems with a colour in their file come first, then the others, each in the order of `config/systems`;
+    last the systems that have no file. So a new system without a colour changes the look of no other that has
+    one.
+    """
+    known = load_config().systems
+    own = {name: system.colour for name, system in known.items() if system.colour}
+    spare = [name for name in known if name not in own]
+    spare += sorted(set(systems) - known.keys())
+    colours = own | {name: PALETTE[place % len(PALETTE)] for place, name in enumerate(spare)}
+    markers = {name: MARKERS[place % len(MARKERS)] for place, name in enumerate(colours)}
+    return {name: {"color": colours[name], "marker": markers[name]} for name in systems}
 
 
 def save(figure: "Figure", out: str | Path) -> "Figure":
-    """Write `out.png` and `out.svg`, with neither date nor version in them, and return the figure."""
+    """Write `out.png` and `out.svg`, without date and version, and return the figure."""
     for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None, "Creator": None})):
         with replacing(f"{out}{suffix}") as temporary:
             figure.savefig(temporary, metadata=metadata)

@@ -1,8 +1,9 @@
-"""The report's tables: what a cell says, what it is worth as a number, and which run it comes from."""
+"""The report's tables: what a cell says, its value as a number, and the run that it comes from."""
 
 import csv
 import html
 import io
+import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -10,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marscf.config import load_config
+from marscf.errors import MarscfError
 from marscf.files import replacing
 from marscf.reporting import published, sources
 from marscf.reporting.collect import REAL
-from marscf.reporting.metrics import pretty, title
+from marscf.reporting.metrics import error_of, names_of, pretty, title
 
 if TYPE_CHECKING:
     import pandas
@@ -24,17 +26,17 @@ table{border-collapse:collapse}th,td{padding:.3em .8em;text-align:left;border-bo
 :root{color-scheme:light dark}"""
 
 
-#: The rows that every number lies between, and what they say.
+#: The best and the worst that a number can be, and their words in the status column.
 SANITY = {
     REAL: "real against real images: what a perfect model would get",
     "histogram": "each pixel drawn by itself: what every model should beat",
 }
-FIDELITY = ("fid", "kid", "inception_score", "precision", "recall")
+INDEX = "../index.html"  # the page, from a saved table or an executed notebook
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What is printed; `value` is what the CSV holds; `run` links to the run; `note` is the protocol."""
+    """What is printed; `value` is for the CSV; `run` is where it links to; `note` is the protocol."""
 
     text: str
     value: Any = None
@@ -51,15 +53,15 @@ class Table:
     columns: Sequence[str]
     rows: list[list[Cell]] = field(default_factory=list)
 
-    def html(self, link: bool = False) -> str:
-        """The table as an HTML fragment; with `link`, numbers point to `#<run>`, and no caption is in it."""
+    def html(self) -> str:
+        """The table as an HTML fragment; numbers link to their runs on the page."""
         numbers = [any(cell.kind == "number" for cell in column) for column in zip(*self.rows, strict=True)]
         head = "".join(
             f"<th scope=col{' class=number' * number}>{html.escape(name)}</th>"
             for name, number in zip(self.columns, numbers or [False] * len(self.columns), strict=True)
         )
-        body = "".join(f"<tr>{''.join(_cell(cell, link) for cell in row)}</tr>\n" for row in self.rows)
-        caption = "" if link else f"<caption>{html.escape(self.caption)}</caption>"
+        body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>\n" for row in self.rows)
+        caption = f"<caption>{html.escape(self.caption)}</caption>"
         return f"<table>{caption}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table>"
 
     def _repr_html_(self) -> str:  # in a notebook
@@ -76,10 +78,10 @@ class Table:
         return text.getvalue()
 
 
-def _cell(cell: Cell, link: bool) -> str:
+def _cell(cell: Cell) -> str:
     text = html.escape(cell.text)
-    if link and cell.run:
-        text = f'<a href="#{html.escape(cell.run)}">{text}</a>'
+    if cell.run:
+        text = f'<a href="{INDEX}#{html.escape(cell.run)}">{text}</a>'
     title_ = f' title="{html.escape(cell.note)}"' if cell.note else ""
     kind = f' class="{cell.kind}"' if cell.kind else ""
     return f"<td{kind}{title_}>{text}</td>"
@@ -97,25 +99,33 @@ def save(table: Table, out: str | Path) -> Table:
     return table
 
 
+def saved(path: Path) -> tuple[str, str]:
+    """Read a saved table for the page: its caption and the rest of its HTML, with links within the page."""
+    text = path.read_text().replace(f'href="{INDEX}#', 'href="#')
+    found = re.search(r"<table><caption>(.*?)</caption>(.*</table>)", text, re.DOTALL)
+    if not found:
+        raise MarscfError(f"{path} is not a table of this version; delete it and run the workflow again")
+    return html.unescape(found[1]), f"<table>{found[2]}"
+
+
 def anchor(row: Any) -> str:
     """The place of a row's run on the page."""
     return f"run-{row['dataset']}-{row['system']}-seed{row['seed']}"
 
 
 def number(rows: Sequence[Any]) -> Cell:
-    """A measured value ± its standard error; of several seeds, a row each, the mean ± standard deviation."""
+    """A value ± its standard error; of several seeds, one row each, the mean ± standard deviation."""
     row, values = rows[0], [row["value"] for row in rows]
     metric, mean = row["metric"], statistics.fmean(values)
     note = f"{row['protocol']}; n = {row['n']:,}"
     if len(rows) > 1:
         note = f"mean ± standard deviation of {len(rows)} seeds; {note}"
         return Cell(pretty(metric, mean, statistics.stdev(values)), mean, anchor(row), note, "number")
-    error = row["stderr"] if row["stderr"] == row["stderr"] else None  # NaN where it has none
-    return Cell(pretty(metric, mean, error), mean, anchor(row), note, "number")
+    return Cell(pretty(metric, mean, error_of(row)), mean, anchor(row), note, "number")
 
 
 def _status(rows: Sequence[Any]) -> list[Cell]:
-    """The cells published, source, status of a number, a row for each of its seeds."""
+    """The cells published, source, status of a number, which has one row per seed."""
     row = rows[0]
     entries = published.candidates(row)
     if not entries:
@@ -123,7 +133,7 @@ def _status(rows: Sequence[Any]) -> list[Cell]:
         return [Cell("–", ""), Cell("–", ""), Cell(words, kind="incomparable")]
     best = published.comparable(row) or entries[0]
     state = published.status(rows, best)
-    if state.kind == "incomparable":  # then its number does not stand in the column
+    if state.kind == "incomparable":  # its number must not be in the column
         return [Cell("–", ""), Cell(best.source), Cell(f"{state.text} ({best.text} there)", kind=state.kind)]
     return [
         Cell(best.text, best.value, kind="number"),
@@ -139,16 +149,15 @@ def _names(row: Any) -> list[Cell]:
     ]
 
 
-def _run_table(
-    metrics: "pandas.DataFrame", caption: str, main: str, others: Sequence[str], status_of: str
-) -> Table:
-    """One row a run that has the metric `main`, with the others where it has them.
+def _run_table(metrics: "pandas.DataFrame", caption: str, shown: Sequence[str]) -> Table:
+    """One row per run that has the first metric of `shown`, with the others where it has them.
 
-    Below the seeds of a system is the row of their mean, which is what is compared with published numbers.
+    Below the seeds of a system is the row of their mean. Its first metric is compared with published numbers.
     """
+    if not shown:
+        return Table(caption, ["dataset", "system"])
+    main = shown[0]
     seeds = metrics["seed"].nunique() > 1
-    present = set(metrics["metric"])
-    shown = [name for name in (main, *others) if name in present]
     columns = ["dataset", "system", *(["seed"] if seeds else []), *map(title, shown)]
     table = Table(caption, [*columns, "published", "source", "status"])
 
@@ -156,7 +165,7 @@ def _run_table(
         by_metric = {name: found.to_dict("records") for name, found in rows.groupby("metric")}
         cells = _names(by_metric[main][0]) + ([seed] if seeds else [])
         cells += [number(by_metric[name]) if name in by_metric else Cell("–", "") for name in shown]
-        table.rows.append(cells + (last or _status(by_metric[status_of])))
+        table.rows.append(cells + (last or _status(by_metric[main])))
 
     for _, rows in metrics.groupby(["dataset", "system"], sort=False):
         by_seed = [own for _, own in rows.groupby("seed") if main in set(own["metric"])]
@@ -172,32 +181,28 @@ def _run_table(
 
 def likelihood(metrics: "pandas.DataFrame") -> Table:
     """Bits/dim of every run, with the published numbers."""
-    others = ["bits_per_dim_iw", "nats_per_image", "parameters", "train_minutes", "images_seen"]
     caption = (
         "Bits per dimension of the test images (lower is better), ± standard error over the images"
         "; a mean over seeds ± their standard deviation"
     )
-    return _run_table(metrics, caption, "bits_per_dim", others, "bits_per_dim")
+    return _run_table(metrics, caption, names_of("likelihood", metrics["metric"]))
 
 
 def fidelity(metrics: "pandas.DataFrame") -> Table:
     """FID, KID, Inception score, precision, recall of every run, and of real images against real images."""
-    present = list(dict.fromkeys(metrics["metric"]))
-    names = [name for kind in FIDELITY for name in present if name.partition("[")[0] == kind]
     caption = (
         "Samples against real images: FID and KID (lower is better); inception score, precision (samples "
         "among the real images) and recall (real images among the samples) (higher is better)"
     )
-    if not names:
-        return Table(caption, ["dataset", "system"])
-    return _run_table(metrics, caption, names[0], names[1:], names[0])
+    return _run_table(metrics, caption, names_of("fidelity", metrics["metric"]))
 
 
-def published_numbers(metrics: "pandas.DataFrame", scale: str) -> Table:
-    """Every published number that the project knows of, and how what was measured stands to it."""
+def published_numbers(metrics: "pandas.DataFrame") -> Table:
+    """Every published number that the project knows of, and how what was measured compares."""
     caption = "Published numbers, and what was measured at this scale"
     columns = ["dataset", "system", "metric", "published", "bound", "source", "note", "measured", "status"]
     table = Table(caption, columns)
+    scale = metrics["scale"].iloc[0]
     measured = published.over_seeds(metrics.to_dict("records"))
     for entry in published.published_numbers():
         names = _names({"dataset": entry.dataset, "system": entry.system})

@@ -73,23 +73,19 @@ def curves(runs: Sequence[str]) -> "Figure":
         return figure
     datasets = list(dict.fromkeys(Run.from_path(run).dataset for run in logs))
     systems = list(dict.fromkeys(Run.from_path(run).system for run in logs))
-    colours, marks = style.colours(systems), style.markers(systems)
+    looks = style.looks(systems)
     size = (style.PAGE, 2.4 * len(datasets) + 0.7)
     figure, grid = pyplot.subplots(len(datasets), 2, figsize=size, squeeze=False, sharey="row")
     for row, dataset in zip(grid, datasets, strict=True):
         shown = {run: log for run, log in logs.items() if Run.from_path(run).dataset == dataset}
         for axes, (column, label) in zip(row, X_AXES.items(), strict=True):
             for run, log in shown.items():
-                system = Run.from_path(run).system
-                _curve(axes, log, column, color=colours[system], marker=marks[system])
+                _curve(axes, log, column, looks[Run.from_path(run).system])
             axes.set(xlabel=label, xlim=(0, None))
         row[0].set(ylabel="bits/dim", ylim=_range(shown.values()))
         row[0].set_title(sources.dataset_title(dataset), loc="left")
         row[0].xaxis.set_major_formatter(EngFormatter(sep=""))  # 10k
-    handles = [
-        Line2D([], [], color=colours[name], marker=marks[name], label=sources.system_title(name))
-        for name in systems
-    ]
+    handles = [Line2D([], [], **looks[name], label=sources.system_title(name)) for name in systems]
     handles.append(Line2D([], [], color="grey", lw=0.8, label="training batches (running median)"))
     handles.append(Line2D([], [], color="black", marker="*", ms=8, ls="", label="weights that were kept"))
     title = "lines with markers: validation images, averaged weights"
@@ -97,7 +93,7 @@ def curves(runs: Sequence[str]) -> "Figure":
     return figure
 
 
-def _curve(axes: "Axes", log: "pandas.DataFrame", x: str, **look: str) -> None:
+def _curve(axes: "Axes", log: "pandas.DataFrame", x: str, look: dict[str, Any]) -> None:
     """One run's training curve, thin, and its validations, with the lowest one marked."""
     train = log.dropna(subset=[TRAIN])  # a validation is a record of its own
     window = max(1, round(SMOOTH * len(train)))
@@ -107,7 +103,7 @@ def _curve(axes: "Axes", log: "pandas.DataFrame", x: str, **look: str) -> None:
     if seen.empty:
         return
     axes.plot(seen[x], seen[VALIDATION], ms=3, **look)
-    best = seen.loc[seen[VALIDATION].idxmin()]
+    best = seen.iloc[int(seen[VALIDATION].argmin())]
     axes.plot(best[x], best[VALIDATION], "*", ms=8, mec="white", mew=0.5, color="black", zorder=5)
 
 

@@ -20,6 +20,7 @@ The option `two-term` leaves the line out and takes latents for images:
 -λ1·log p(z)/D + λ2·min(mean(((z-z_A)/s)²), mean(((z-z_B)/s)²)). Only λ1/λ2 matters to it.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -68,12 +69,13 @@ class Ends:
     def repeat(self, copies: int) -> "Ends":
         """Return the ends for so many points a pair, pair by pair."""
         first, second = ([level.repeat_interleave(copies, 0) for level in end] for end in self.latents)
-        images = tuple(image.repeat_interleave(copies, 0) for image in self.images)
-        return Ends((first, second), images, self.log_prob.repeat_interleave(copies, 0), self.units)
+        one, other = (image.repeat_interleave(copies, 0) for image in self.images)
+        return Ends((first, second), (one, other), self.log_prob.repeat_interleave(copies, 0), self.units)
 
     def image_distance(self, y: Tensor) -> Tensor:
         """Return the mean square distance of images to the nearer end's, `(B,)`, in the pixels' unit."""
-        return _nearer([y], *([image] for image in self.images), [self.units.pixels])
+        one, other = self.images
+        return _nearer([y], [one], [other], [self.units.pixels])
 
     def latent_distance(self, z: Latents) -> Tensor:
         """Return the mean square distance of latents to the nearer end's, `(B,)`, in their units."""
@@ -83,8 +85,8 @@ class Ends:
 def mean_square(z: Latents, to: Latents, units: list[float]) -> Tensor:
     """Return the mean over all dimensions of all levels of `((z-to)/unit)²`, `(B,)`."""
     levels = zip(z, to, units, strict=True)
-    total = sum(((a - b) / unit).square().flatten(1).sum(1) for a, b, unit in levels)
-    return total / sum(level[0].numel() for level in z)
+    squares = [((a - b) / unit).square().flatten(1).sum(1) for a, b, unit in levels]
+    return functools.reduce(torch.add, squares) / sum(level[0].numel() for level in z)
 
 
 def _nearer(z: Latents, first: Latents, second: Latents, units: list[float]) -> Tensor:
@@ -146,7 +148,8 @@ def relax(
     offsets = [torch.zeros_like(level, requires_grad=True) for level in line]  # in units, all scales alike
     last = [torch.zeros_like(level) for level in line]
     optimizer = torch.optim.Adamax(offsets, lr=descent.learning_rate)
-    start, within = None, torch.ones_like(ends.log_prob, dtype=torch.bool)
+    start: Tensor | None = None
+    within = torch.ones_like(ends.log_prob, dtype=torch.bool)
     for iteration in range(descent.iterations + 1):
         with torch.enable_grad():
             z = [place + unit * by for place, unit, by in zip(line, units, offsets, strict=True)]
@@ -164,7 +167,7 @@ def relax(
         for offset, gradient in zip(offsets, torch.autograd.grad(value.sum(), offsets), strict=True):
             offset.grad = gradient
         optimizer.step()
-        progress(0.0 if log_prob is None else (log_prob - start).mean().item())
+        progress(0.0 if log_prob is None or start is None else (log_prob - start).mean().item())
     return [place + unit * by for place, unit, by in zip(line, units, last, strict=True)]
 
 

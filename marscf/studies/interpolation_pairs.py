@@ -26,7 +26,7 @@ def choose_pairs(dataset: str, split: str, count: int) -> np.ndarray:
     order = list(np.random.default_rng(seed_from("interpolation", dataset)).permutation(len(classes)))
     pairs: list[tuple[int, int]] = []
     while len(pairs) < count:
-        first = order.pop() if order else None
+        first = order.pop() if order else -1
         second = next((i for i in reversed(order) if classes[i] != classes[first]), None)
         if second is None:
             raise ConfigError(

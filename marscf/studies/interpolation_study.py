@@ -17,6 +17,7 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
+from marscf.code import behind
 from marscf.config import Fidelity, Interpolation, load_config
 from marscf.data.arrays import open_split, read_manifest
 from marscf.devices import choose_device
@@ -25,7 +26,7 @@ from marscf.evaluation.extractors import Extractor, load_extractor
 from marscf.files import digest, replacing, sha256_file
 from marscf.models import WEIGHTS, load
 from marscf.models.base import FlowModel
-from marscf.runs import run_config
+from marscf.runs import Run
 from marscf.studies import scores
 from marscf.studies.interpolation import NUMBERS, Density
 from marscf.studies.interpolation_pairs import choose_pairs, measure_units
@@ -38,14 +39,14 @@ METHODS = ("linear", "moved")  # of the images that are kept
 PARTS = "interpolation-parts"
 
 
-def settings_of(config: dict[str, Any]) -> tuple[Interpolation, Fidelity]:
+def settings_of(run: Run) -> tuple[Interpolation, Fidelity]:
     """Return a run's settings: its scale's entry for the dataset and system, else the defaults."""
-    scale = load_config().scales.get(config["scale"])
-    names = {"dataset": config["dataset"], "system": config["system"]}
-    entries = scale.studies.interpolation if scale else []
-    chosen = [entry for entry in entries if (entry.dataset, entry.system) == tuple(names.values())]
-    fidelity = scale.evaluation.fidelity if scale else Fidelity(extractor="none")
-    return (chosen[0] if chosen else Interpolation(**names)), fidelity
+    default = Interpolation(dataset=run.dataset, system=run.system)
+    scale = load_config().scales.get(run.scale)
+    if scale is None:
+        return default, Fidelity(extractor="none")
+    chosen = (e for e in scale.studies.interpolation if (e.dataset, e.system) == (run.dataset, run.system))
+    return next(chosen, default), scale.evaluation.fidelity
 
 
 def choose(rows: list[list[Any]], settings: Interpolation) -> Choice:
@@ -66,55 +67,70 @@ def choices(settings: Interpolation, density: Density | None = None) -> list[Cho
     return [Choice(density or settings.density, value) for value in sorted(settings.lambdas)]
 
 
+class Study:
+    """The walks of one run, collected for its three files."""
+
+    def __init__(self, folder: Path, device: str):
+        run = Run.from_path(folder)
+        self.dataset = run.dataset
+        self.settings, fidelity = settings_of(run)
+        model = load(folder, choose_device(device))
+        if not isinstance(model, FlowModel):
+            raise ConfigError(f"{run.system} has no latents to interpolate; choose the run of a flow")
+        self.model = model.requires_grad_(False)
+        self.network: Extractor | None = None
+        if fidelity.extractor != "none":
+            self.network = load_extractor(
+                fidelity.extractor, self.dataset, grey_levels=model.grey_levels, device=model.device
+            )
+        self.units = measure_units(model, self.dataset, self.settings.batch_size)
+        self.t = np.linspace(0, 1, self.settings.points)
+        weights, data = sha256_file(folder / WEIGHTS), read_manifest(self.dataset)["digest"]
+        depends_on = [self.settings.model_dump(), weights, data, behind("interpolate", type(model))]
+        self.parts = folder / f"{PARTS}-{digest(depends_on)[:16]}"
+        self.points: list[list[Any]] = []
+        self.scores: list[list[Any]] = []
+
+    def measure(self, split: str, count: int, ways: list[Choice]) -> tuple[np.ndarray, dict[Choice, Walk]]:
+        """Walk between `count` pairs of a split in each way, and note points and scores."""
+        pairs = choose_pairs(self.dataset, split, count)
+        images = torch.from_numpy(open_split(self.dataset, split)[pairs.ravel()]).to(self.model.device)
+        pairwise, parts = images.unflatten(0, pairs.shape), self.parts / split
+        found = walk_all(self.model, pairwise, self.units, ways, self.settings, parts)
+        self.points.extend(_points(split, found, self.t))
+        self.scores.extend(_scores(split, found, self.t, self.network))
+        return pairs, found
+
+
 def interpolate_run(folder: str | Path, device: str = "auto") -> list[Path]:
     """Make a run's `interpolation.npz`, `.csv` and `_scores.csv`; return their paths.
 
     Raises `ConfigError` for a model that has no latents.
     """
     folder = Path(folder)
-    config = run_config(folder)
-    dataset = config["dataset"]
-    settings, fidelity = settings_of(config)
-    model = load(folder, str(choose_device(device)))
-    if not isinstance(model, FlowModel):
-        raise ConfigError(f"{config['system']} has no latents to interpolate; choose the run of a flow")
-    model.requires_grad_(False)
-    network = None
-    if fidelity.extractor != "none":
-        levels, where = model.grey_levels, model.device
-        network = load_extractor(fidelity.extractor, dataset, grey_levels=levels, device=where)
-    units = measure_units(model, dataset, settings.batch_size)
-    depends_on = [settings.model_dump(), sha256_file(folder / WEIGHTS), read_manifest(dataset)["digest"]]
-    parts = folder / f"{PARTS}-{digest(depends_on)[:16]}"
-
-    def measure(split: str, count: int, ways: list[Choice]) -> tuple[np.ndarray, dict[Choice, Walk]]:
-        pairs = choose_pairs(dataset, split, count)
-        images = torch.from_numpy(open_split(dataset, split)[pairs.ravel()]).to(model.device)
-        found = walk_all(model, images.unflatten(0, pairs.shape), units, ways, settings, parts / split)
-        points.extend(_points(split, found, t))
-        score_rows.extend(_scores(split, found, t, network))
-        return pairs, found
-
-    t = np.linspace(0, 1, settings.points)
-    points: list[list[Any]] = []
-    score_rows: list[list[Any]] = []
+    study = Study(folder, device)
+    settings = study.settings
     ways = [way for density in get_args(Density) for way in choices(settings, density)]
-    measure("val", settings.validation_pairs, [LINE, *ways])
-    chosen = choose(score_rows, settings)
+    study.measure("val", settings.validation_pairs, [LINE, *ways])
+    chosen = choose(study.scores, settings)
     shown = choices(settings)[0] if chosen == LINE else chosen
-    pairs, walks = measure("test", max(settings.pairs, settings.score_pairs), [LINE, shown])
+    pairs, walks = study.measure("test", max(settings.pairs, settings.score_pairs), [LINE, shown])
 
     written = [folder / f"interpolation{end}" for end in (".npz", ".csv", "_scores.csv")]
-    drawn = np.stack([walks[way].images[: settings.pairs] for way in (LINE, shown)], axis=1)
     with replacing(written[0]) as temporary:
         np.savez_compressed(
             temporary,
-            **{"images": drawn, "t": t, "pairs": pairs[: settings.pairs], "methods": METHODS},
-            **{"objective": settings.objective, "density": shown.density, "shown": shown.weight},
-            chosen=chosen.weight,
+            images=np.stack([walks[way].images[: settings.pairs] for way in (LINE, shown)], axis=1),
+            t=study.t,
+            pairs=pairs[: settings.pairs],
+            methods=np.array(METHODS),
+            objective=np.array(settings.objective),
+            density=np.array(shown.density),
+            shown=np.array(shown.weight),
+            chosen=np.array(chosen.weight),
         )
-    _write_csv(written[1], COLUMNS, points)
-    _write_csv(written[2], SCORE_COLUMNS, score_rows)
+    _write_csv(written[1], COLUMNS, study.points)
+    _write_csv(written[2], SCORE_COLUMNS, study.scores)
     for stale in folder.glob(f"{PARTS}-*"):
         shutil.rmtree(stale)
     return written

@@ -32,14 +32,18 @@ def measure_latents(folder: str | Path, device: str = "auto") -> Path:
     model = load(folder, choose_device(device))
     if not isinstance(model, FlowModel) or model.last_prior is None:
         raise ConfigError(f"{folder}: {type(model).__name__} has no prior over the channels of its latents")
-    images = torch.from_numpy(np.array(open_split(run_config(folder)["dataset"], "val")[:IMAGES]))
+    images = torch.from_numpy(np.array(open_split(run_config(folder).dataset, "val")[:IMAGES]))
     noise = model.draw_noise(len(images), torch.Generator().manual_seed(0))
     with torch.no_grad():
         z = model.encode(images.to(model.device), noise)[-1]
         residual = residuals(model.last_prior, z, None)  # the last level has no context
-    found = {"latent": channel_correlation(z), "residual": channel_correlation(residual)}
     with replacing(folder / FILE) as temporary:
-        np.savez(temporary, images=len(images), **found)
+        np.savez(
+            temporary,
+            images=np.array(len(images)),
+            latent=channel_correlation(z),
+            residual=channel_correlation(residual),
+        )
     return folder / FILE
 
 

@@ -10,7 +10,8 @@ import math
 import statistics
 import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ import torch
 from tqdm import tqdm
 
 from marscf import runs
+from marscf.code import behind
 from marscf.config import Config, SamplingSpeed, load_config, resolve
 from marscf.counting import counted
 from marscf.devices import choose_device
 from marscf.errors import MarscfError
 from marscf.files import digest, read_json, replacing, sha256_file, write_json
 from marscf.models import WEIGHTS, build
+from marscf.settings import RunConfig
 from marscf.studies.machine import describe, machine, synchronise
 from marscf.studies.scaling import levels_at
 from marscf.studies.weights import make_trained_like, smooth_images
@@ -39,14 +42,26 @@ TOO_SLOW = 10  # a point is left out where one call would take more than so many
 
 @dataclass(frozen=True)
 class Point:
-    """One model to time; `model` is a config that `marscf.models.build` takes."""
+    """One model to time: a run's config at some image side."""
 
-    system: str
-    image_size: int
-    channels: int
-    levels: int  # 0 for a system that has none
+    config: RunConfig
     batch_size: int
-    model: dict[str, Any]
+
+    def describe(self) -> dict[str, Any]:
+        """Return the columns that say which point it is; `levels` is 0 for a system that has none."""
+        channels, side, _ = self.config.data.shape
+        return {
+            "system": self.config.system,
+            "image_size": side,
+            "channels": channels,
+            "levels": self.config.options.get("levels", 0),
+            "batch_size": self.batch_size,
+        }
+
+    @property
+    def image_size(self) -> int:
+        """The side of its images."""
+        return self.config.data.shape[1]
 
 
 @dataclass(frozen=True)
@@ -85,18 +100,12 @@ def _dataset(config: Config, scale: str) -> str:
     return the_scale.studies.sampling_speed.dataset or the_scale.datasets[0]
 
 
-def _point(resolved: dict[str, Any], settings: SamplingSpeed, side: int) -> Point:
-    options, data = dict(resolved["options"]), resolved["data"]
+def _point(run: RunConfig, settings: SamplingSpeed, side: int) -> Point:
+    options = dict(run.options)
     if "levels" in options:
-        options["levels"] = levels_at(side, data["shape"][1], options["levels"])
-    shape = [settings.channels, side, side]
-    model = {
-        "model": resolved["model"],
-        "options": options,
-        "data": {"shape": shape, "grey_levels": data["grey_levels"]},
-    }
-    levels = options.get("levels", 0)
-    return Point(resolved["system"], side, settings.channels, levels, settings.batch_size, model)
+        options["levels"] = levels_at(side, run.data.shape[1], options["levels"])
+    data = replace(run.data, shape=(settings.channels, side, side))
+    return Point(replace(run, options=options, data=data), settings.batch_size)
 
 
 def measure(
@@ -109,7 +118,7 @@ def measure(
     `trained` is the weights file of a run of this system, used where the time depends on weights.
     """
     torch.manual_seed(0)
-    model = build(point.model).to(device)
+    model = build(point.config).to(device)
     weights, sha256 = ANY_WEIGHTS, None
     if model.sampling_depends_on_weights:
         weights = f"{model.sampling_depends_on_weights}; {make_trained_like(model, trained)}"
@@ -121,7 +130,7 @@ def measure(
         model.sample(point.batch_size, generator=generator)
     synchronise(device)
     milliseconds: list[float] = []
-    budget = 1000 * (settings.budget(point.system) or math.inf)
+    budget = 1000 * (settings.budget(point.config.system) or math.inf)
     while len(milliseconds) < settings.repeats:
         if len(milliseconds) >= LEAST_REPEATS and sum(milliseconds) >= budget:
             break
@@ -155,50 +164,59 @@ def sweep(
     and why. It is saved after each point, so that a call that was interrupted, or one for more systems, goes
     on from there.
     """
-    config = load_config()
-    settings = config.scale(scale).studies.sampling_speed
-    where = choose_device(device)
+    config, where = load_config(), choose_device(device)
     points = plan(config, scale, systems)
     out = Path(out or f"reports/{scale}/sampling_speed.csv")
+    settings = config.scale(scale).studies.sampling_speed
     record = Record(out.with_suffix(".json"), scale, settings, machine(where))
     rows: list[list[Any]] = []
     with tqdm(total=sum(map(len, points.values())), desc="sampling speed", unit="point") as bar:
         for system, its_points in points.items():
             run = runs.Run(scale, _dataset(config, scale), system, config.seeds(scale, system)[0])
             trained = run.path / WEIGHTS if (run.path / WEIGHTS).is_file() else None
-            known: dict[int, float] = {}
-            for point in its_points:
-                bar.set_postfix_str(f"{system} {point.image_size}×{point.image_size}")
-                timing = record.get(point, trained)
-                reason = None if timing else _too_slow(point, known, settings.budget(system))
-                if timing is None and reason is None:
-                    try:
-                        timing = measure(point, settings, where, trained)
-                        record.put(point, timing)
-                    except torch.OutOfMemoryError:
-                        reason = f"a batch of {point.batch_size} does not fit in the device's memory"
-                if timing is None:
-                    record.skip(point, reason)
-                else:
-                    known[point.image_size] = timing.median_seconds
-                    rows += _rows(point, timing, describe(where))
-                bar.update()
+            for point, timing in _timed(its_points, record, where, trained, bar):
+                rows += _rows(point, timing, describe(where))
     with replacing(out) as temporary, open(temporary, "w", newline="") as stream:
         csv.writer(stream).writerows([COLUMNS, *rows])
     return out
 
 
-def _too_slow(point: Point, known: dict[int, float], budget: float | None) -> str | None:
-    predicted = predicted_seconds(point.image_size, known)
+def _timed(
+    points: list[Point], record: "Record", where: torch.device, trained: Path | None, bar: "tqdm[Any]"
+) -> Iterator[tuple[Point, Timing]]:
+    """Yield a system's points with their times, known or measured now, but for those left out."""
+    known: dict[int, float] = {}
+    for point in points:
+        side = point.image_size
+        bar.set_postfix_str(f"{point.config.system} {side}×{side}")
+        timing = record.get(point, trained)
+        if timing is None:
+            reason = _too_slow(side, known, record.settings.budget(point.config.system))
+            if reason is None:
+                try:
+                    timing = measure(point, record.settings, where, trained)
+                    record.put(point, timing)
+                except torch.OutOfMemoryError:
+                    reason = f"a batch of {point.batch_size} does not fit in the device's memory"
+            if reason is not None:
+                record.skip(point, reason)
+        if timing is not None:
+            known[side] = timing.median_seconds
+            yield point, timing
+        bar.update()
+
+
+def _too_slow(side: int, known: dict[int, float], budget: float | None) -> str | None:
+    predicted = predicted_seconds(side, known)
     if budget is None or predicted <= TOO_SLOW * budget:
         return None
     return f"one call would take about {predicted:.3g} s, over {TOO_SLOW} times the budget of {budget:g} s"
 
 
 def _rows(point: Point, timing: Timing, device: str) -> list[list[Any]]:
-    head = [point.system, point.image_size, point.channels, point.levels]
-    head += [timing.sequential_steps, point.batch_size]
-    return [[*head, repeat, value, device] for repeat, value in enumerate(timing.milliseconds)]
+    row = {**point.describe(), "sequential_steps": timing.sequential_steps, "device": device}
+    repeats = [{**row, "repeat": k, "milliseconds": value} for k, value in enumerate(timing.milliseconds)]
+    return [[repeat[column] for column in COLUMNS] for repeat in repeats]
 
 
 class Record:
@@ -217,8 +235,11 @@ class Record:
                 print(f"{path} is damaged: measuring afresh", file=sys.stderr)
 
     def _identity(self, point: Point) -> str:
-        limits = [self.settings.repeats, self.settings.budget(point.system)]
-        return digest([asdict(point), limits, self.head["machine"]])[:16]
+        config, limits = point.config, [self.settings.repeats, self.settings.budget(point.config.system)]
+        data = {"shape": config.data.shape, "grey_levels": config.data.grey_levels}
+        model = {"model": config.model, "options": dict(config.options), "data": data}
+        code = behind("sampling-speed", config.model)
+        return digest([{**point.describe(), "model": model}, limits, self.head["machine"], code])[:16]
 
     def get(self, point: Point, trained: Path | None) -> Timing | None:
         """Return what was measured before, unless it was with weights that are no longer the run's."""
@@ -232,15 +253,14 @@ class Record:
     def put(self, point: Point, timing: Timing) -> None:
         """Keep a point's timing, on disk."""
         identity = self._identity(point)
-        names = {name: value for name, value in asdict(point).items() if name != "model"}
-        self.points[identity] = {"identity": identity, **names, **asdict(timing)}
+        self.points[identity] = {"identity": identity, **point.describe(), **asdict(timing)}
         self._write()
 
     def skip(self, point: Point, reason: str) -> None:
         """Say, on stderr and on disk, why a point is left out."""
         side = point.image_size
-        tqdm.write(f"{point.system} at {side}×{side} is left out: {reason}", file=sys.stderr)
-        self.skipped.append({"system": point.system, "image_size": side, "reason": reason})
+        tqdm.write(f"{point.config.system} at {side}×{side} is left out: {reason}", file=sys.stderr)
+        self.skipped.append({"system": point.config.system, "image_size": side, "reason": reason})
         self._write()
 
     def _write(self) -> None:

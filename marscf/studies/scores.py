@@ -1,7 +1,7 @@
 """The Inception score along paths (Fig. 12), and by how much it differs between them."""
 
-from collections.abc import Hashable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -9,6 +9,9 @@ from marscf.errors import EvaluationError
 
 if TYPE_CHECKING:
     from marscf.evaluation.extractors import Extractor
+
+
+Path = TypeVar("Path")  # what a path is called
 
 
 def inception_score(probabilities: np.ndarray) -> tuple[float, float]:
@@ -51,8 +54,8 @@ COLUMNS = ("t", "metric", "value", "stderr", "difference", "difference_stderr", 
 
 
 def score_paths(
-    paths: Mapping[Hashable, np.ndarray], t: np.ndarray, extractor: "Extractor"
-) -> Iterator[tuple[Hashable, list[Any]]]:
+    paths: Mapping[Path, np.ndarray], t: np.ndarray, extractor: "Extractor"
+) -> Iterator[tuple[Path, list[Any]]]:
     """Yield `(path, COLUMNS)` for each path at each t, and for the mean over its inner t, where t is "".
 
     Each path is uint8 `(pairs,points,C,H,W)`; a score is over all pairs' images at one t. The difference is

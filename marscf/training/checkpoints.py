@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 
-from marscf.errors import CheckpointError
+from marscf.errors import CheckpointError, MarscfError
 from marscf.files import replacing
-from marscf.runs import completed, difference
+from marscf.runs import difference
+from marscf.settings import RunConfig
 
 _PATTERN = "state-*.pt"
 
@@ -23,9 +24,9 @@ _PATTERN = "state-*.pt"
 class Checkpoints:
     """The states in a run's folder that belong to one config and one dataset."""
 
-    def __init__(self, folder: Path, config: dict[str, Any], data_digest: str):
+    def __init__(self, folder: Path, config: RunConfig, data_digest: str):
         self.folder = folder
-        self.identity = {"config": completed(config), "data_digest": data_digest}
+        self.config, self.data_digest = config, data_digest
         self.refused: list[str] = []  # by the last `newest`, one line each
         self._good: list[Path] = []  # known to be whole, oldest first
 
@@ -33,7 +34,8 @@ class Checkpoints:
         """Write the state after `step` steps, then forget all but it and the good one before it."""
         path = self.folder / f"state-{step:08d}.pt"
         buffer = io.BytesIO()
-        torch.save({"step": step, **self.identity, **state}, buffer)
+        identity = {"config": self.config.to_json(), "data_digest": self.data_digest}
+        torch.save({"step": step, **identity, **state}, buffer)
         content = buffer.getbuffer()
         with replacing(path) as temporary, open(temporary, "wb") as stream:
             stream.write(content)
@@ -52,7 +54,7 @@ class Checkpoints:
         for path in sorted(self.folder.glob(_PATTERN), reverse=True):
             try:
                 state = self._read(path)
-            except CheckpointError as error:
+            except MarscfError as error:
                 self.refused.append(str(error))
                 continue
             if before is None or state["step"] < before:
@@ -85,10 +87,10 @@ class Checkpoints:
         if hashlib.sha256(archive).digest() != checksum:
             raise CheckpointError(f"{path} is cut short or altered (its checksum does not fit)")
         state = torch.load(io.BytesIO(archive), map_location="cpu", weights_only=True)
-        config = completed(state["config"])
-        if config != self.identity["config"]:
-            changed = difference(config, self.identity["config"])
+        config = RunConfig.from_json(state["config"], str(path))
+        if config != self.config:
+            changed = difference(config, self.config)
             raise CheckpointError(f"{path} belongs to another config ({changed})")
-        if state["data_digest"] != self.identity["data_digest"]:
+        if state["data_digest"] != self.data_digest:
             raise CheckpointError(f"{path} was trained on other data than data/datasets holds now")
         return state

@@ -8,6 +8,7 @@ from marscf.errors import MarscfError
 from marscf.files import sha256_file
 from marscf.models.base import DensityModel
 from marscf.runs import config_hash
+from marscf.settings import RunConfig
 from marscf.training import receipt as receipts
 from marscf.training.distributed import Processes
 from marscf.training.state import Record
@@ -15,20 +16,20 @@ from marscf.training.state import Record
 
 def finish(
     folder: Path,
-    config: dict[str, Any],
+    config: RunConfig,
     data_digest: str,
     model: DensityModel,
     record: Record,
     processes: Processes,
 ) -> dict[str, Any]:
     """Write the weights of `model` (the chosen ones) and the receipt, in the first process; return it."""
-    if config["training"]["validation_images"] and record.best_bits_per_dim is None:
+    if config.training.validates and record.best_bits_per_dim is None:
         raise MarscfError(
             f"{folder}: no validation was finite, so there are no weights to keep; see log.jsonl"
         )
     receipt: dict[str, Any] = {
         "config_hash": config_hash(config),
-        "config": config,
+        "config": config.to_json(),
         "data_digest": data_digest,
         "weights_sha256": None,
         "steps": record.step,

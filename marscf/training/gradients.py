@@ -1,16 +1,17 @@
 """Loss and gradients of one batch, whatever parts and processes it is split into."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from marscf.files import seed_from
 from marscf.kernels.compiled import fusing
 from marscf.kernels.graphs import Replays
 from marscf.kernels.precision import at_least_float32
 from marscf.models.base import DensityModel
+from marscf.settings import RunConfig
 from marscf.training.distributed import Processes
 
 
@@ -64,16 +65,16 @@ class Gradients:
     give the same numbers on one process as on several; without it, any number does, up to rounding.
     """
 
-    def __init__(self, model: DensityModel, config: dict[str, Any], processes: Processes):
-        training = config["training"]
+    def __init__(self, model: DensityModel, config: RunConfig, processes: Processes):
+        training = config.training
         self.model = model
-        self.loss = processes.parallel(Loss(model, training["precision"]))
-        self.fuse = training["compile"]
+        self.loss = processes.parallel(Loss(model, training.precision))
+        self.fuse = training.compile
         self.processes = processes
-        self.parts = -(-training["accumulate"] // processes.count) * processes.count
-        self.dims = config["data"]["dims"]
-        self.seed = config["seed_value"]
-        whole = self.parts == 1 and not training["activation_checkpointing"]
+        self.parts = -(-training.accumulate // processes.count) * processes.count
+        self.dims = config.data.dims
+        self.seed = config.seed_value
+        whole = self.parts == 1 and not training.activation_checkpointing
         self.recorded = None
         if whole and model.recorded:
             self.recorded = RecordedGradients(model, self.share_of_loss)
@@ -101,7 +102,7 @@ class Gradients:
         for part in mine:
             torch.manual_seed(seed_from(self.seed, "dropout", step, part))
             last = part == mine[-1]
-            if self.processes.count > 1:
+            if isinstance(self.loss, DistributedDataParallel):
                 self.loss.require_backward_grad_sync = last
             loss = self.share_of_loss(xs[part], noises[part], len(x))
             (loss * self.processes.count).backward()  # the processes' gradients are averaged

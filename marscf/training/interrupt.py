@@ -4,6 +4,7 @@ import re
 import signal
 import threading
 import time
+from typing import Any
 
 from marscf.errors import ConfigError, Interrupted
 
@@ -29,7 +30,7 @@ class Stop:
         self.reason: str | None = None
         self._deadline = None if time_limit is None else time.monotonic() + time_limit
         self._begun = False
-        self._previous: dict[int, object] = {}
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "Stop":
         if threading.current_thread() is threading.main_thread():

@@ -1,6 +1,7 @@
 """What a training says while it runs: `log.jsonl`, TensorBoard and a progress bar."""
 
 import json
+import math
 import shutil
 import sys
 from pathlib import Path
@@ -48,9 +49,10 @@ class Log:
 
     def advance(self, bits_per_dim: float) -> None:
         """Move the bar by one step whose training loss was `bits_per_dim`."""
-        old = bits_per_dim if self._smooth is None else self._smooth
-        self._smooth = 0.95 * old + 0.05 * bits_per_dim if bits_per_dim == bits_per_dim else old
-        self._bar.set_postfix_str(f"{self._smooth:.3f} bits/dim", refresh=False)
+        if math.isfinite(bits_per_dim):
+            old = bits_per_dim if self._smooth is None else self._smooth
+            self._smooth = 0.95 * old + 0.05 * bits_per_dim
+            self._bar.set_postfix_str(f"{self._smooth:.3f} bits/dim", refresh=False)
         self._bar.update(self._batch_size)
 
     def back_to(self, step: int) -> None:
@@ -76,13 +78,23 @@ class Log:
             self._tensorboard.close()
 
 
-class Silence:
+class Silence(Log):
     """The log of the processes that write nothing."""
 
-    lines = 0
+    def __init__(self) -> None:
+        self.lines = 0
 
-    def __getattr__(self, name: str) -> Any:
-        return lambda *args, **kwargs: None
+    def advance(self, bits_per_dim: float) -> None:
+        """Show nothing."""
+
+    def back_to(self, step: int) -> None:
+        """Show nothing."""
+
+    def write(self, **record: Any) -> None:
+        """Write nothing."""
+
+    def close(self) -> None:
+        """Close nothing."""
 
 
 def _tensorboard(folder: Path, step: int) -> Any:

@@ -43,7 +43,7 @@ class Optimizer:
         self.steps += 1
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
         if self.weight_decay:
-            gradients = torch._foreach_add(gradients, self.parameters, alpha=self.weight_decay)
+            gradients = list(torch._foreach_add(gradients, self.parameters, alpha=self.weight_decay))
         torch._foreach_lerp_(self.mean, gradients, 1 - self.betas[0])
         self._update(gradients, learning_rate / (1 - self.betas[0] ** self.steps))
 

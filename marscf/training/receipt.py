@@ -17,6 +17,7 @@ from marscf.errors import MarscfError
 from marscf.files import read_json, sha256_file, write_json
 from marscf.models import WEIGHTS
 from marscf.runs import FINISHED, RECEIPT, identity
+from marscf.settings import RunConfig
 
 
 def write(folder: Path, receipt: dict[str, Any]) -> None:
@@ -25,7 +26,7 @@ def write(folder: Path, receipt: dict[str, Any]) -> None:
     write_json(folder / RECEIPT, receipt)
 
 
-def restore(folder: Path, config: dict[str, Any], data_digest: str) -> dict[str, Any] | None:
+def restore(folder: Path, config: RunConfig, data_digest: str) -> dict[str, Any] | None:
     """Give a finished run its receipt back, if it was trained with this config and data, else return None.
 
     Also None where the weights are not the ones of the receipt any more.

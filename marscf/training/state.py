@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from marscf.models.base import DensityModel
+from marscf.settings import TrainingSettings
 from marscf.training.optimizers import OPTIMIZERS
 
 
@@ -45,14 +46,14 @@ class Record:
 class State:
     """Model, averaged model, optimiser, best averaged weights and the record."""
 
-    def __init__(self, model: DensityModel, training: dict[str, Any]):
+    def __init__(self, model: DensityModel, training: TrainingSettings):
         self.model = model
         self.averaged = copy.deepcopy(model).requires_grad_(False)
-        self.optimizer = OPTIMIZERS[training["optimizer"]](
-            model.parameters(), training["betas"], weight_decay=training["weight_decay"]
+        self.optimizer = OPTIMIZERS[training.optimizer](
+            model.parameters(), training.betas, weight_decay=training.weight_decay
         )
         # Listed once: walking through a flow's modules takes milliseconds, for which a GPU would wait.
-        self._means = list(self.averaged.parameters())
+        self._means: list[Tensor] = list(self.averaged.parameters())
         self._buffers = list(zip(self.averaged.buffers(), model.buffers(), strict=True))
         self.best: dict[str, Tensor] | None = None
         self.record = Record()

@@ -13,6 +13,7 @@ from marscf import models
 from marscf.data.arrays import open_split, open_training
 from marscf.errors import Interrupted, MarscfError
 from marscf.models.base import DensityModel
+from marscf.settings import RunConfig
 from marscf.training.distributed import Processes, joined
 from marscf.training.finish import finish
 from marscf.training.interrupt import Stop
@@ -23,15 +24,15 @@ from marscf.training.state import Record
 from marscf.training.validation import Validation
 
 
-def train(folder: Path, config: dict[str, Any], data_digest: str, device: str, stop: Stop) -> dict[str, Any]:
-    """Train a run to its end and return its receipt; see `marscf.training.command.train_run`."""
+def train(folder: Path, config: RunConfig, data_digest: str, device: str, stop: Stop) -> dict[str, Any]:
+    """Train a run to its end and return its receipt; see `marscf.training.run.train_run`."""
     with (
         joined(device) as processes,
         _room(folder),
         locked(folder, processes.first),
         _deterministic(processes),
     ):
-        if models.model_class(config).closed_form:
+        if models.model_class(config.model).closed_form:
             model, record = _fit(folder, config, processes, stop)
         else:
             state = Training(folder, config, data_digest, processes).run(stop)
@@ -41,23 +42,19 @@ def train(folder: Path, config: dict[str, Any], data_digest: str, device: str, s
         return finish(folder, config, data_digest, model, record, processes)
 
 
-def _fit(
-    folder: Path, config: dict[str, Any], processes: Processes, stop: Stop
-) -> tuple[DensityModel, Record]:
+def _fit(folder: Path, config: RunConfig, processes: Processes, stop: Stop) -> tuple[DensityModel, Record]:
     started, processor = time.monotonic(), time.process_time()
     model = models.build(config)
-    everything = config["training"]["validation_images"] == 0
-    images = open_training(config["dataset"], everything=everything)
+    images = open_training(config.dataset, everything=not config.training.validates)
     model.fit(images)
     model.to(processes.device)
     seconds = time.monotonic() - started
     bits_per_dim = None
-    if not everything:
-        bits_per_dim = Validation(open_split(config["dataset"], "val"), config, processes)(model, stop)
-    if bits_per_dim is None and not everything:
-        raise Interrupted(
-            f"{folder}: stopped by {stop.reason or 'another process'} before the end; call again to start"
-        )
+    if config.training.validates:
+        bits_per_dim = Validation(open_split(config.dataset, "val"), config, processes)(model, stop)
+        if bits_per_dim is None:
+            reason = stop.reason or "another process"
+            raise Interrupted(f"{folder}: stopped by {reason} before the end; call again to start")
     return model, Record(
         best_bits_per_dim=bits_per_dim,
         best_step=0,
@@ -73,15 +70,16 @@ def _fit(
 def _deterministic(processes: Processes) -> Iterator[None]:
     """On a CPU, have torch choose deterministic algorithms: there it costs nothing."""
     mode = torch.get_deterministic_debug_mode()
-    fill = torch.utils.deterministic.fill_uninitialized_memory
+    memory: Any = torch.utils.deterministic  # its switch is a property, which torch's types lack
+    fill = memory.fill_uninitialized_memory
     if processes.device.type == "cpu":
         torch.set_deterministic_debug_mode("warn")  # imports less than torch.use_deterministic_algorithms
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        memory.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.set_deterministic_debug_mode(mode)
-        torch.utils.deterministic.fill_uninitialized_memory = fill
+        memory.fill_uninitialized_memory = fill
 
 
 @contextlib.contextmanager

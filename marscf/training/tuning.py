@@ -1,22 +1,23 @@
-"""`marscf tune`: the same trials for every system, each in the same processor time, by validation bits/dim.
+"""The same trials for every system, each in the same processor time, by validation bits/dim.
 
 A comparison is fair where each system had its settings chosen with equal care. The trials of
 `config/tuning.yaml` change one thing each; the test images are never looked at.
 """
 
-import argparse
 import csv
 import io
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from marscf.config import Config, Strict, load_config, parse, read_yaml, resolve
-from marscf.devices import HELP
 from marscf.files import replacing, write_json
-from marscf.options import declared_options
+from marscf.runs import CONFIG
+from marscf.settings import RunConfig
+from marscf.training.run import train_run
 
 FILE = Path("config/tuning.yaml")
 ROOT = Path("data/tuning")
@@ -53,46 +54,36 @@ class Tuning(Strict):
     trials: dict[str, Trial]
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `marscf tune`."""
-    parser.add_argument("--scale", required=True, help="a file in config/scales, whose settings are changed")
-    parser.add_argument("--datasets", help="some of the scale's, by commas (default: all)")
-    parser.add_argument("--systems", help="some of config/systems, by commas (default: all that train)")
-    parser.add_argument("--trials", help="some of config/tuning.yaml, by commas (default: all)")
-    parser.add_argument("--minutes", type=float, help="of processor time, for each trial")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--show", action="store_true", help="print what was tried, as Markdown, and try nothing"
-    )
-    parser.add_argument("--device", default="auto", help=HELP)
-    parser.epilog = """writes  reports/tuning/SCALE.csv   a row for each trial; a call goes on from it
-example:
-  marscf tune --scale laptop --datasets mnist --systems glow,mine"""
+def table(scale: str) -> Path:
+    """Return where the trials of a scale are written."""
+    return Path("reports/tuning") / f"{scale}.csv"
 
 
-def run(args: argparse.Namespace) -> None:
-    """Try what has not been tried, and print it."""
+def tune(
+    scale: str,
+    datasets: list[str] | None = None,
+    systems: list[str] | None = None,
+    trials: list[str] | None = None,
+    minutes: float | None = None,
+    seed: int = 0,
+    device: str = "auto",
+) -> None:
+    """Try what has not been tried, of all where None are named, and print and write each result."""
     config, tuning = load_config(), parse(Tuning, read_yaml(FILE), str(FILE))
-    datasets = args.datasets.split(",") if args.datasets else config.scale(args.scale).datasets
-    systems = args.systems.split(",") if args.systems else _trained(config)
-    names = args.trials.split(",") if args.trials else list(tuning.trials)
-    out = Path("reports/tuning") / f"{args.scale}.csv"
+    out = table(scale)
     rows = read_rows(out)
-    if args.show:
-        print(markdown(rows))
-        return
     done = {(row["dataset"], row["system"], row["trial"], row["seed"]) for row in rows}
-    for dataset in datasets:
-        for system in systems:
-            for name in names:
-                if (dataset, system, name, str(args.seed)) in done:
+    for dataset in datasets or config.scale(scale).datasets:
+        for system in systems or _trained(config):
+            for name in trials or tuning.trials:
+                if (dataset, system, name, str(seed)) in done:
                     continue
-                changed = changed_config(config, args.scale, dataset, system, args.seed, tuning.trials[name])
+                changed = changed_config(config, scale, dataset, system, seed, tuning.trials[name])
                 if changed is None:
                     continue
-                folder = ROOT / args.scale / dataset / system / _slug(name) / f"seed{args.seed}"
-                row = try_one(folder, changed, args.minutes or tuning.minutes, args.device)
-                rows.append({"dataset": dataset, "system": system, "trial": name, **row, "seed": args.seed})
+                folder = ROOT / scale / dataset / system / _slug(name) / f"seed{seed}"
+                row = try_one(folder, changed, minutes or tuning.minutes, device)
+                rows.append({"dataset": dataset, "system": system, "trial": name, **row, "seed": seed})
                 write_rows(out, rows)
                 print(f"{dataset} {system:16} {name:28} {row['validation_bits_per_dim']:.4f}", flush=True)
 
@@ -101,7 +92,7 @@ def _trained(config: Config) -> list[str]:
     """The systems whose settings of training matter: those that are not counted."""
     from marscf.models import model_class
 
-    return [name for name, system in config.systems.items() if not model_class(vars(system)).closed_form]
+    return [name for name, system in config.systems.items() if not model_class(system.model).closed_form]
 
 
 def _slug(name: str) -> str:
@@ -110,34 +101,36 @@ def _slug(name: str) -> str:
 
 def changed_config(
     config: Config, scale: str, dataset: str, system: str, seed: int, trial: Trial
-) -> dict[str, Any] | None:
+) -> RunConfig | None:
     """Return a run's config with a trial's changes, or None where it changes nothing or an unknown option."""
     resolved = resolve(config, scale, dataset, system, seed)
-    known = declared_options(resolved["model"])
-    if any(name not in known or resolved["options"][name] == v for name, v in trial.options.items()):
+    options = resolved.options
+    if any(name not in options or options[name] == value for name, value in trial.options.items()):
         return None
-    times = {
-        name: type(resolved["training"][name])(max(1, resolved["training"][name] * factor))
-        if isinstance(resolved["training"][name], int)
-        else resolved["training"][name] * factor
-        for name, factor in trial.times.items()
-    }
-    return {
-        **resolved,
-        "options": {**resolved["options"], **trial.options},
-        "training": {**resolved["training"], **times, **trial.training},
-    }
+    times = {name: _times(getattr(resolved.training, name), factor) for name, factor in trial.times.items()}
+    changed = replace(resolved, options={**options, **trial.options})
+    return with_training(changed, **times, **trial.training)
 
 
-def try_one(folder: Path, config: dict[str, Any], minutes: float, device: str) -> dict[str, Any]:
+def _times(value: float, factor: float) -> float:
+    """The product, in the type of `value`; of whole numbers at least 1."""
+    return max(1, int(value * factor)) if isinstance(value, int) else value * factor
+
+
+def with_training(config: RunConfig, **settings: Any) -> RunConfig:
+    """Return a config with other settings of training; raises `ConfigError` for an unknown one."""
+    values = config.to_json()
+    return RunConfig.from_json({**values, "training": {**values["training"], **settings}}, str(FILE))
+
+
+def try_one(folder: Path, config: RunConfig, minutes: float, device: str) -> dict[str, Any]:
     """Train a run for so many minutes of processor time and return what it reached, as a row.
 
     The time of a step is measured first; the run then has as many steps as fit.
     """
-    from marscf.training.command import train_run
 
     def trained(name: str, **training: Any) -> tuple[dict[str, Any], float]:
-        write_json(folder / name / "config.json", {**config, "training": {**config["training"], **training}})
+        write_json(folder / name / CONFIG, with_training(config, **training).to_json())
         started = time.process_time()
         receipt = train_run(folder / name, device)
         return receipt, time.process_time() - started
@@ -151,9 +144,9 @@ def try_one(folder: Path, config: dict[str, Any], minutes: float, device: str) -
         "validation_bits_per_dim": receipt["best_validation_bits_per_dim"],
         "cpu_minutes": round(seconds / 60, 2),
         "steps": steps,
-        "batch_size": config["training"]["batch_size"],
-        "images": steps * config["training"]["batch_size"],
-        "learning_rate": config["training"]["learning_rate"],
+        "batch_size": config.training.batch_size,
+        "images": steps * config.training.batch_size,
+        "learning_rate": config.training.learning_rate,
         "host": receipt["host"]["gpu"] or receipt["host"]["cpu"],
     }
 

@@ -1,7 +1,6 @@
 """Validation bits/dim during training: what chooses the weights."""
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -9,6 +8,7 @@ import torch
 from marscf.files import seed_from
 from marscf.kernels.precision import tf32
 from marscf.models.base import DensityModel
+from marscf.settings import RunConfig
 from marscf.training.distributed import Processes
 from marscf.training.interrupt import Stop
 
@@ -16,11 +16,11 @@ from marscf.training.interrupt import Stop
 class Validation:
     """Bits/dim of the first `validation_images` of the validation split, each time with the same noise."""
 
-    def __init__(self, images: np.ndarray, config: dict[str, Any], processes: Processes):
-        self.images = np.array(images[: config["training"]["validation_images"]])
-        self.batch_size = config["training"]["batch_size"]
-        self.seed = seed_from(config["seed_value"], "validation")
-        self.dims = config["data"]["dims"]
+    def __init__(self, images: np.ndarray, config: RunConfig, processes: Processes):
+        self.images = np.array(images[: config.training.validation_images])
+        self.batch_size = config.training.batch_size
+        self.seed = seed_from(config.seed_value, "validation")
+        self.dims = config.data.dims
         self.processes = processes
 
     @torch.no_grad()

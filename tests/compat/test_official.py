@@ -98,7 +98,7 @@ def test_other_sizes(coupling, levels, steps, channels, sizes, tmp_path):
     torch.save(state, path)
     model, config = read_checkpoint(path)
     model.double()
-    assert config["dataset"] == "mnist-rgb"
+    assert config.dataset == "mnist-rgb"
     generator = torch.Generator().manual_seed(0)
     x = torch.randint(0, 256, (1, 3, 32, 32), generator=generator, dtype=torch.uint8)
     u = torch.rand(1, 3, 32, 32, generator=generator, dtype=torch.float64)
@@ -127,7 +127,7 @@ def test_an_imported_checkpoint_is_a_run(small, tmp_path, capsys):
     assert "anywhere" in capsys.readouterr().out
     assert Run.from_path(out) == Run("official", "cifar10", "marscf-affine", 0)
     config = run_config(out)
-    assert config["options"]["steps"] == 1 and config["options"]["levels"] == 2
+    assert config.options["steps"] == 1 and config.options["levels"] == 2
     receipt = read_json(out / "receipt.json")
     model = marscf.load(out)
     assert receipt["parameters"] == sum(p.numel() for p in model.parameters())
@@ -211,7 +211,7 @@ def test_names_that_do_not_fit(name, words, small, tmp_path):
 
 def test_a_renamed_file(small, tmp_path):
     torch.save(small, tmp_path / "model.pt")
-    assert read_checkpoint(tmp_path / "model.pt", NAME)[1]["options"]["channels"] == 4
+    assert read_checkpoint(tmp_path / "model.pt", NAME)[1].options["channels"] == 4
 
 
 class Harm:

@@ -106,6 +106,7 @@ def prepared(tmp_path, monkeypatch, digits):
 def workplace(prepared, monkeypatch, model):
     """The same with one run of a Gaussian; returns the run's path."""
     from marscf import models
+    from marscf.settings import RunConfig
 
     run = Path("data/runs/trial/digits/gaussian/seed0")
     run.mkdir(parents=True)
@@ -114,13 +115,14 @@ def workplace(prepared, monkeypatch, model):
         "dataset": "digits",
         "system": "gaussian",
         "seed": 0,
+        "seed_value": 0,
         "model": "tests.evaluation.conftest.GaussianFlow",
         "options": {},
         "data": {"shape": list(SHAPE), "grey_levels": LEVELS, "dims": 64, "augment": "none"},
     }
     (run / "config.json").write_text(json.dumps(config))
-    monkeypatch.setattr(models, "build", lambda config: GaussianFlow(SHAPE, LEVELS, **config["options"]))
-    models.save(model, config, run / models.WEIGHTS)
+    monkeypatch.setattr(models, "build", lambda config: GaussianFlow(SHAPE, LEVELS, **config.options))
+    models.save(model, RunConfig.from_json(config), run / models.WEIGHTS)
     return run
 
 

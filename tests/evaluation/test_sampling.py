@@ -4,7 +4,8 @@ from PIL import Image
 
 from marscf.cli import main
 from marscf.errors import EvaluationError
-from marscf.evaluation.sampling import chunk_sizes, grid, sample_chunk, stretch
+from marscf.evaluation.sampling import chunk_sizes, sample_chunk
+from marscf.images import stretched, tiled
 
 
 def test_a_chunk_is_a_pure_function_of_seed_and_index(model):
@@ -37,23 +38,6 @@ def test_chunks_add_up():
     assert chunk_sizes(2, 3) == [2]
 
 
-def test_stretch_reaches_black_and_white_and_keeps_order():
-    images = np.arange(17, dtype=np.uint8).reshape(1, 1, 1, 17)
-    stretched = stretch(images, 17).ravel()
-    assert stretched[0] == 0 and stretched[-1] == 255
-    assert np.all(np.diff(stretched.astype(int)) > 0)
-    assert stretch(images, 256) is images
-
-
-def test_grid_places_each_image_and_enlarges_tiny_ones():
-    images = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 3, 8, 8), np.uint8)
-    picture = grid(images, columns=3)
-    assert picture.shape == (2 * 32 + 1, 3 * 32 + 2, 3)
-    assert picture[0, 0, 0] == 0 and picture[0, 33, 0] == 1 and picture[33, 33, 2] == 4
-    assert picture[33, 66, 0] == 255  # an empty place
-    assert grid(np.zeros((4, 1, 32, 32), np.uint8)).shape == (65, 65, 1)
-
-
 def test_command_writes_png_and_npy(workplace, tmp_path):
     common = ["sample", str(workplace), "-n", "6", "--device", "cpu"]
     assert main([*common, "--out", "x.png"]) == 0
@@ -61,7 +45,7 @@ def test_command_writes_png_and_npy(workplace, tmp_path):
     array = np.load("x.npy")
     assert array.dtype == np.uint8 and array.shape == (6, 1, 8, 8) and array.max() <= 16
     picture = np.asarray(Image.open("x.png"))
-    np.testing.assert_array_equal(picture, grid(stretch(array, 17)).squeeze(2))
+    np.testing.assert_array_equal(picture, tiled(stretched(array, 17), smallest=32).squeeze(2))
     before = (tmp_path / "x.png").read_bytes()
     assert main([*common, "--out", "x.png"]) == 0
     assert (tmp_path / "x.png").read_bytes() == before

@@ -99,7 +99,9 @@ def found() -> list[type[Bijection]]:
 
 #: name → class, and the name of its case; a class without a case has one that fails
 BIJECTIONS: dict[str, tuple[type[Bijection], str]] = {
-    f"{kind.__name__} {case}".strip(): (kind, case) for kind in found() for case in CASES.get(kind, {"": None})
+    f"{kind.__name__} {case}".strip(): (kind, case)
+    for kind in found()
+    for case in CASES.get(kind, {"": None})
 }
 
 

@@ -1,6 +1,5 @@
 """What training says of the validation images is what the kept weights give, on a GPU too."""
 
-import json
 import math
 
 import numpy as np
@@ -8,11 +7,10 @@ import pytest
 import torch
 
 import marscf
-from marscf.config import Training
 from marscf.data.arrays import open_split
 from marscf.files import seed_from, write_json
 from marscf.runs import DATASETS
-from marscf.training.command import train_run
+from marscf.training.run import train_run
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -31,7 +29,7 @@ def test_validation_is_of_the_weights_as_they_are(workplace, coupling):
         **{"scale": "quick", "dataset": "digits", "system": "x", "seed": 0, "seed_value": 7},
         "model": "multiscale_flow.MultiScaleFlow",
         "options": options,
-        "training": json.loads(json.dumps(Training(**settings).model_dump())),
+        "training": settings,
         "data": {"shape": [1, 8, 8], "grey_levels": 17, "dims": 64, "augment": "none"},
     }
     folder = workplace / "data/runs/quick/digits/x/seed0"

@@ -1,5 +1,7 @@
 """The baselines, for the one loop of test_baselines.py. A new model is one line here."""
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import torch
 from marscf.config import load_config, resolve
 from marscf.models import build
 from marscf.models.base import DensityModel
+from marscf.settings import RunConfig
 
 FLOWPP = {
     "checkerboard": 1,
@@ -50,19 +53,21 @@ FLOWS = [name for name in BASELINES if "flow" in name]
 EXACT_FLOWS = [name for name in FLOWS if "roulette" not in name]
 
 
-def config(name: str, shape=(1, 4, 4), grey_levels: int = 17, **options) -> dict[str, Any]:
+def config(name: str, shape=(1, 4, 4), grey_levels: int = 17, **options) -> RunConfig:
     model, own = BASELINES[name]
-    return {
-        "model": model,
-        "options": {**own, **options},
-        "data": {"shape": list(shape), "grey_levels": grey_levels},
-    }
+    data = {"shape": shape, "grey_levels": grey_levels, "dims": math.prod(shape), "augment": "none"}
+    return RunConfig.from_json(
+        {
+            **{"scale": "", "dataset": "", "system": name, "seed": 0, "seed_value": 0},
+            **{"model": model, "options": {**own, **options}, "data": data},
+        }
+    )
 
 
-def options_of(scale: str, dataset: str, system: str) -> dict[str, Any]:
+def options_of(scale: str, dataset: str, system: str) -> Mapping[str, Any]:
     """What `config/` says."""
     repository = Path(__file__).resolve().parents[2]
-    return resolve(load_config(repository / "config"), scale, dataset, system, 0)["options"]
+    return resolve(load_config(repository / "config"), scale, dataset, system, 0).options
 
 
 def tiny(name: str, shape=(1, 4, 4), grey_levels: int = 17, size: float = 0.1, **options) -> DensityModel:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from marscf import models
 from marscf.config import load_config, resolve
 from marscf.errors import CheckpointError, ConfigError
 from marscf.files import write_json
+from marscf.settings import RunConfig
 
 RUN = "data/runs/quick/digits/histogram/seed0"
 
@@ -22,7 +24,7 @@ def run(workplace):
     """A run of the histogram, fitted to random images."""
     folder = workplace / RUN
     folder.mkdir(parents=True)
-    config = json.loads(json.dumps(resolve(load_config(), "quick", "digits", "histogram", 0)))
+    config = resolve(load_config(), "quick", "digits", "histogram", 0)
     model = models.build(config)
     model.fit(np.random.default_rng(0).integers(0, 17, (50, 1, 8, 8), np.uint8))
     models.save(model, config, folder / models.WEIGHTS)
@@ -43,7 +45,7 @@ def test_files_hold_the_config_and_are_the_same_each_time(run):
         config = json.loads(file.metadata()["config"])
     assert config["system"] == "histogram"
     before = path.read_bytes()
-    models.save(marscf.load(run), config, path)
+    models.save(marscf.load(run), RunConfig.from_json(config), path)
     assert path.read_bytes() == before
 
 
@@ -76,8 +78,8 @@ def test_of_another_run(run):
 
 def test_of_a_config_that_changed_since(run):
     config = resolve(load_config(), "quick", "digits", "histogram", 0)
-    config["training"]["learning_rate"] = 0.5
-    write_json(run / "config.json", config)
+    changed = replace(config, training=replace(config.training, learning_rate=0.5))
+    write_json(run / "config.json", changed.to_json())
     with pytest.raises(CheckpointError, match=r"training\.learning_rate: .*, now 0\.5\); train again"):
         marscf.load(run)
 
@@ -110,11 +112,11 @@ def test_that_do_not_fit_the_model(run, change, words):
         marscf.load(run)
 
 
-def test_unknown_models():
-    config = {"data": {"shape": [1, 8, 8], "grey_levels": 17}, "options": {}}
+def test_unknown_models(workplace):
+    config = resolve(load_config(), "quick", "digits", "histogram", 0)
     with pytest.raises(
         ConfigError, match=r"no module 'histogramm' in marscf\.models; did you mean 'histogram'"
     ):
-        models.build({**config, "model": "histogramm.PixelHistogram"})
+        models.build(replace(config, model="histogramm.PixelHistogram"))
     with pytest.raises(ConfigError, match="no class 'Nothing'"):
-        models.build({**config, "model": "histogram.Nothing"})
+        models.build(replace(config, model="histogram.Nothing"))

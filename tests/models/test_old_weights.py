@@ -1,6 +1,6 @@
 """Weights files made by older versions load, and mean what they meant.
 
-The files, and what they gave in float64, were recorded before layers were first renamed. They stay as they are.
+The files, and what they gave in float64, were recorded before any layer was renamed. They stay as they are.
 """
 
 import json

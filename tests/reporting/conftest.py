@@ -42,7 +42,7 @@ def make_run(root, system, bits, seed=0, scale="quick", dataset="digits", n=IMAG
     path = Path("data/runs") / scale / dataset / system / f"seed{seed}"
     folder = root / path
     names = {"scale": scale, "dataset": dataset, "system": system, "seed": seed}
-    config = json.loads(json.dumps(run_config(path)))
+    config = run_config(path)
     trained = system != "histogram"
     write(
         folder / "receipt.json",
@@ -73,9 +73,9 @@ def make_run(root, system, bits, seed=0, scale="quick", dataset="digits", n=IMAG
     values |= {"precision[digits-net]": (0.3 / bits, 0.01), "recall[digits-net]": (0.9 - 0.1 * bits, 0.01)}
     card = "digits-net abcdef012345 (test accuracy 0.986, no resize), 1000 samples, reference train"
     write(folder / "fidelity.json", {"run": names, "measurements": measurements(values, 1000, card)})
-    shape = config["data"]["shape"]
+    shape = config.data.shape
     random = np.random.default_rng(seed)
-    images = random.integers(0, config["data"]["grey_levels"], (64, *shape), dtype=np.uint8)
+    images = random.integers(0, config.data.grey_levels, (64, *shape), dtype=np.uint8)
     np.save(folder / "samples.npy", images)
     correlation = np.corrcoef(random.normal(size=(8, 100)))
     np.savez(folder / "latent_correlation.npz", latent=correlation, residual=correlation**3, images=100)

@@ -90,3 +90,29 @@ def test_imported_weights_are_named_in_the_protocol(workdir):
     frame = read_metrics(collect("quick", workdir))
     named = frame[frame["protocol"].str.contains("weights imported from marscf_cifar10_affine_32_512.pt")]
     assert set(named["system"]) == {"glow"} and "bits_per_dim" in set(named["metric"])
+
+
+def test_a_metric_that_is_not_declared_is_an_error_that_says_where_to_declare_it(workdir):
+    path = Path(workdir[0]) / "likelihood.json"
+    path.write_text(path.read_text().replace('"nats_per_image"', '"nats_per_picture"'))
+    with pytest.raises(
+        MarscfError,
+        match=r"likelihood\.json: metric 'nats_per_picture' is not declared; did you mean 'nats_per_image'.*"
+        r"METRICS of marscf/reporting/metrics\.py",
+    ):
+        collect("quick", workdir)
+
+
+@pytest.mark.parametrize("scale", ["quick", "laptop", "gpu-hour"])
+def test_the_references_made_before_have_declared_metrics_only(scale, workdir):
+    reference = Path(__file__).parents[2] / "reports" / "reference" / scale / "metrics.csv"
+    assert len(read_metrics(reference))
+    table = reference.read_text().replace("bits_per_dim,", "bits_per_dimension,")
+    with pytest.raises(MarscfError, match="'bits_per_dimension' is not declared"):
+        read_metrics(written(table))
+
+
+def written(text):
+    path = Path("metrics.csv")
+    path.write_text(text)
+    return path

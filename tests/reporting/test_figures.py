@@ -6,6 +6,7 @@ from interpolation_files import make_interpolation
 
 from marscf.data.arrays import open_split
 from marscf.errors import MarscfError
+from marscf.images import tiled
 from marscf.reporting import interpolation, latents, samples, speed, style, training_curves
 
 
@@ -18,9 +19,13 @@ def closing():
     pyplot.close("all")
 
 
+def sweep():
+    return speed.read_sweep("reports/quick/sampling_speed.csv")
+
+
 DRAWINGS = {
     "samples": lambda runs: samples.sample_grids(runs[:2]),
-    "speed": lambda runs: speed.sampling_speed("quick"),
+    "speed": lambda runs: speed.sampling_speed(sweep()),
     "paths": lambda runs: interpolation.paths(runs[1:2]),
     "scores": lambda runs: interpolation.scores(runs[1:2]),
     "curves": lambda runs: training_curves.curves(runs),
@@ -37,14 +42,6 @@ def test_drawn_twice_gives_the_same_bytes(workdir, name):
     assert pairs[0] == pairs[1]
     png, svg = pairs[0]
     assert png.startswith(b"\x89PNG") and b"<svg" in svg and b"<dc:date>" not in svg
-
-
-def test_sheet_holds_every_pixel_of_every_image():
-    images = np.arange(5 * 3 * 2 * 2, dtype=np.uint8).reshape(5, 3, 2, 2)
-    sheet = samples.tiled(images, 3)
-    assert sheet.shape == (5, 8, 3)
-    np.testing.assert_array_equal(sheet[3:5, 3:5], images[4].transpose(1, 2, 0))
-    assert (sheet[3:5, 6:8] == 255).all()  # no sixth image
 
 
 def test_grey_levels_are_stretched(workdir):
@@ -64,7 +61,7 @@ def test_titles_say_dataset_bits_per_dim_and_seed(workdir):
 def test_real_images_beside_the_samples_are_validation_images(workdir):
     real = samples.sample_grids(workdir[:1]).axes[0].images[0].get_array()
     expected = np.round(open_split("digits", "val")[:64] * (255 / 16)).astype(np.uint8)
-    np.testing.assert_array_equal(real, samples.tiled(expected, 8))
+    np.testing.assert_array_equal(real, samples.in_colour(tiled(expected, 8)))
 
 
 def test_samples_are_drawn_without_the_dataset(workdir):
@@ -83,7 +80,7 @@ def test_frames_are_around_the_real_ends_and_they_alone(workdir):
         for frame, point in zip(axes.patches, (0, -1), strict=True):
             left = round(frame.get_x() + 0.5)
             framed = sheet[:, left : left + round(frame.get_width())]
-            np.testing.assert_array_equal(framed, samples.tiled(pair[:, point], 1))
+            np.testing.assert_array_equal(framed, samples.in_colour(tiled(pair[:, point], 1)))
         start = 8 + 2  # the images between them stand apart
         np.testing.assert_array_equal(sheet[:8, start : start + 8, 0], pair[0, 1, 0])
 
@@ -121,9 +118,9 @@ def test_files_of_an_older_version_name_the_command(workdir, name):
 
 def test_curves_over_minutes_end_at_the_minutes_of_training(workdir):
     left, right = training_curves.curves(workdir).axes
-    glow = next(line for line in left.lines if line.get_marker() == style.markers(["glow"])["glow"])
+    glow = next(line for line in left.lines if line.get_marker() == style.looks(["glow"])["glow"]["marker"])
     assert list(glow.get_xdata()) == [64 * step for step in range(100, 601, 100)]
-    glow = next(line for line in right.lines if line.get_marker() == style.markers(["glow"])["glow"])
+    glow = next(line for line in right.lines if line.get_marker() == style.looks(["glow"])["glow"]["marker"])
     np.testing.assert_allclose(glow.get_xdata(), np.arange(1, 7) / 6)  # 60 s of processor time, not 61.5
 
 
@@ -151,26 +148,26 @@ def test_equal_times_are_those_of_the_shortest_run(workdir):
 
 
 def test_growth_of_the_sweep_is_found(workdir):
-    sweep = speed.read_sweep("quick")
-    ours, theirs = (speed.growth(sweep[sweep["system"] == name]) for name in ("marscf-affine", "pixelcnn"))
+    times = sweep()
+    ours, theirs = (speed.growth(times[times["system"] == name]) for name in ("marscf-affine", "pixelcnn"))
     assert ours.low < 1 < ours.high and theirs.low < 2 < theirs.high
-    table = speed.speed_table("quick")
+    table = speed.speed_table(sweep())
     status = {row[0].text: row[-1] for row in table.rows}
     assert status["mAR-SCF (affine)"].kind == "reproduced"  # counted steps are Lemma A.1's
 
 
 def test_table_of_speed_is_of_one_image_at_32(workdir):
-    sweep = speed.read_sweep("quick")
-    chosen = sweep["system"].eq("pixelcnn") & sweep["image_size"].eq(32)
-    row = next(row for row in speed.speed_table("quick").rows if row[0].value == "pixelcnn")
-    assert row[1].value == pytest.approx(sweep.loc[chosen, "milliseconds"].mean() / 8)
+    times = sweep()
+    chosen = times["system"].eq("pixelcnn") & times["image_size"].eq(32)
+    row = next(row for row in speed.speed_table(sweep()).rows if row[0].value == "pixelcnn")
+    assert row[1].value == pytest.approx(times.loc[chosen, "milliseconds"].mean() / 8)
     assert row[2].value == 32**2
 
 
 def test_wrong_count_of_steps_is_not_called_reproduced(workdir):
     path = Path("reports/quick/sampling_speed.csv")
     path.write_text(path.read_text().replace("marscf-affine,32,1,4,46,", "marscf-affine,32,1,4,45,"))
-    status = {row[0].text: row[-1] for row in speed.speed_table("quick").rows}
+    status = {row[0].text: row[-1] for row in speed.speed_table(sweep()).rows}
     assert status["mAR-SCF (affine)"].kind == "short"
 
 

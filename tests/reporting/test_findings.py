@@ -32,7 +32,7 @@ def test_one_seed_decides_nothing_and_its_difference_is_shown(workdir):
     assert found.verdict == "one-seed" and found.words == "one seed"
     text = plain(found.evidence)
     assert "mAR-SCF (affine) 1.800 ± 0.010 against Glow 1.900 ± 0.010; better by 0.1000 ± 0.0014" in text
-    assert "the error is of 360 test images, image by image alone, another seed may change more" in text
+    assert "the error is only of 360 test images, image by image; another seed may change more" in text
 
 
 @pytest.mark.parametrize(

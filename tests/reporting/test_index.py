@@ -1,18 +1,14 @@
 import json
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from marscf.errors import MarscfError
-from marscf.reporting import samples, speed, style, tables
-from marscf.reporting.collect import collect, read_metrics
-from marscf.reporting.index import SECTIONS, write_index
-
-NOTEBOOKS = sorted((Path(__file__).parents[2] / "workflow" / "notebooks").glob("*.ipynb"))
+from marscf.reporting.catalogue import product
+from marscf.reporting.collect import collect
+from marscf.reporting.index import write_index
 
 
 class Page(HTMLParser):
@@ -30,15 +26,17 @@ class Page(HTMLParser):
         self.addresses += [attributes[name] for name in ("src", "srcset", "poster") if name in attributes]
 
 
+def made(name, runs):
+    """Make a table or figure, as its notebook does."""
+    found = product(name)
+    found.save(found.make("quick", runs), f"reports/quick/{found.kind}s/{name}")
+
+
 @pytest.fixture
 def page(workdir):
     collect("quick", workdir)
-    metrics = read_metrics("reports/quick/metrics.csv")
-    tables.save(tables.likelihood(metrics), "reports/quick/tables/table_likelihood")
-    style.save(speed.sampling_speed("quick"), "reports/quick/figures/fig07_sampling_speed")
-    notebook = next(path for path in NOTEBOOKS if path.stem == "fig07_sampling_speed")
-    (Path("reports/quick/notebooks")).mkdir()
-    Path("reports/quick/notebooks/fig07_sampling_speed.ipynb").write_text(notebook.read_text())
+    made("table_likelihood", workdir)
+    made("fig07_sampling_speed", workdir)
     return write_index("quick").read_text()
 
 
@@ -58,17 +56,11 @@ def test_numbers_link_to_run_config_receipt_and_command(page):
     assert "lstm_channels" in run and "weights_sha256" in run and "8 draws" in run
 
 
-def test_figures_link_to_their_runs_and_say_the_command_that_draws_them(workdir):
-    collect("quick", workdir)
-    for name, drawn, runs in (
-        ("fig08_mnist_samples", samples.sample_grids(workdir[:2]), workdir[:2]),
-        ("fig07_sampling_speed", speed.sampling_speed("quick"), []),
-    ):
-        style.save(drawn, f"reports/quick/figures/{name}")
-        notebook = json.loads(next(path for path in NOTEBOOKS if path.stem == name).read_text())
-        notebook["metadata"]["papermill"] = {"parameters": {"runs": " ".join(runs)}}  # as papermill leaves it
-        Path("reports/quick/notebooks").mkdir(exist_ok=True)
-        Path(f"reports/quick/notebooks/{name}.ipynb").write_text(json.dumps(notebook))
+def test_figures_link_to_their_runs_and_say_the_command_that_draws_them(workdir, another_run):
+    runs = [*workdir, another_run("residual-flow", 1.8, 0), another_run("marscf-mixlogcdf", 1.7, 0)]
+    collect("quick", runs)
+    made("fig08_mnist_samples", runs[3:])
+    made("fig07_sampling_speed", [])
     page = write_index("quick").read_text()
     found = Page(page)
     assert all(link[1:] in found.ids for link in found.links)
@@ -76,7 +68,7 @@ def test_figures_link_to_their_runs_and_say_the_command_that_draws_them(workdir)
         name: page.split(f'<article id="{name}">')[1].split('class="origin">')[1].split("</p>")[0]
         for name in ("fig07_sampling_speed", "fig08_mnist_samples")
     }
-    for system in ("glow", "marscf-affine"):
+    for system in ("residual-flow", "marscf-mixlogcdf"):
         assert f'href="#run-digits-{system}-seed0"' in origins["fig08_mnist_samples"]
     assert 'href="#sampling-speed-sweep"' in origins["fig07_sampling_speed"]
     command = "snakemake --cores all reports/quick/figures/fig08_mnist_samples.svg --config scale=quick"
@@ -92,7 +84,7 @@ def test_summary_is_three_lines_and_on_the_page(page):
     assert number in page.split("headlines")[-1].split("</ul>")[0]
 
 
-def test_figure_has_its_notebook_s_text(page):
+def test_figure_has_the_text_of_its_entry(page):
     assert "<h3>Figure 7: sampling speed over the image&#39;s side</h3>" in page
     assert "<b>In the paper.</b>" in page
     assert 'style="--inches: 6.90"' in page  # drawn as wide as its letters ask for
@@ -113,30 +105,3 @@ def test_run_of_another_config_is_refused(workdir):
 
 def test_page_says_a_verdict_in_words(page):
     assert '<li class="one-seed"><b class="verdict">one seed</b>' in page
-
-
-def test_notebooks_are_tidy_and_take_their_parameters():
-    assert {path.stem for path in NOTEBOOKS} == {name for _, names in SECTIONS for name in names}
-    for path in NOTEBOOKS:
-        notebook = json.loads(path.read_text())
-        assert notebook["metadata"]["kernelspec"]["name"] == "python3", path
-        assert "language_info" in notebook["metadata"], path
-        tagged = [c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", [])]
-        assert len(tagged) == 1, path
-        assert all(f"{name} = " in "".join(tagged[0]["source"]) for name in ("scale", "out", "runs")), path
-        code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-        assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code), path
-        assert notebook["cells"][0]["cell_type"] == "markdown"
-        for word in ("**Shown.**", "**Measured.**", "**To conclude.**"):
-            assert word in "".join(notebook["cells"][0]["source"]), (path, word)
-
-
-@pytest.mark.parametrize("name", ["table_likelihood"])
-def test_notebook_runs_under_papermill(workdir, name):
-    collect("quick", workdir)
-    notebook = next(path for path in NOTEBOOKS if path.stem == name)
-    command = [sys.executable, "-m", "papermill", notebook, "executed.ipynb", "--no-progress-bar"]
-    command += ["-r", "scale", "quick", "-r", "out", f"tables/{name}", "-r", "runs", " ".join(workdir)]
-    subprocess.run(command, check=True, capture_output=True)
-    assert "1.8" in Path(f"tables/{name}.csv").read_text()
-    assert "mAR-SCF (affine)" in Path(f"tables/{name}.html").read_text()

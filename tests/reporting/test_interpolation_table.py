@@ -3,9 +3,6 @@ from pathlib import Path
 import pytest
 from interpolation_files import REAL_POINT, WAYS, make_interpolation
 
-from marscf.reporting import tables
-from marscf.reporting.collect import collect
-from marscf.reporting.index import write_index
 from marscf.reporting.interpolation_table import sensitivity_table
 
 LINE = WAYS["ignored", 0.0]
@@ -82,11 +79,3 @@ def test_a_scale_without_scores_has_the_rest(workdir):
     rows = rows_of(workdir[1:2])
     assert {row["score"].text for row in rows} == {row["gain in score"].text for row in rows} == {"–"}
     assert rows[1]["log p(z)"].value == pytest.approx(-81)
-
-
-def test_the_page_has_it(workdir):
-    Path("reports/quick/tables").mkdir(parents=True)
-    tables.save(sensitivity_table(workdir[1:2]), "reports/quick/tables/table_interpolation")
-    collect("quick", workdir[1:2])
-    page = write_index("quick").read_text()
-    assert 'id="table_interpolation"' in page and "λ = 0.5, unbounded density" in page

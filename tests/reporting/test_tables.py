@@ -35,8 +35,8 @@ def test_fidelity_has_precision_and_recall_with_their_extractor_and_the_sanity_r
     assert rows["histogram"]["status"].text == tables.SANITY["histogram"]
 
 
-def published(metrics, scale="quick"):
-    table = tables.published_numbers(metrics, scale)
+def published(metrics):
+    table = tables.published_numbers(metrics)
     assert all(len(row) == len(table.columns) for row in table.rows)
     return [{name: cell for name, cell in zip(table.columns, row, strict=True)} for row in table.rows]
 
@@ -59,7 +59,7 @@ def test_seeds_are_compared_with_a_published_number_by_their_mean(workdir):
     protocol = row["protocol"].item().replace("dims 64", "dims 3072")
     row = row.assign(scale="paper", dataset="cifar10", n=10_000, protocol=protocol)
     seeds = pandas.concat([row.assign(seed=k, value=value) for k, value in enumerate((3.35, 3.36, 3.40))])
-    (found,) = (row for row in published(seeds, "paper") if row["measured"].text != "–")
+    (found,) = (row for row in published(seeds) if row["measured"].text != "–")
     assert (found["published"].text, found["measured"].value) == ("3.35", pytest.approx(3.37))
     assert found["status"].text == "reproduced (0.020 above; 3 seeds, tolerance 0.066)"
     table = tables.likelihood(seeds)

@@ -10,6 +10,7 @@ from marscf.cli import main
 from marscf.config import Fidelity, Interpolation, load_config
 from marscf.data.arrays import open_split
 from marscf.models import load
+from marscf.runs import Run
 from marscf.studies import interpolation_study, interpolation_walk
 from marscf.studies.interpolation_pairs import choose_pairs
 from marscf.studies.interpolation_study import SCORE_COLUMNS, choose, interpolate_run
@@ -74,9 +75,7 @@ class Net:
 
 
 def test_scores_are_of_both_splits_and_choose_lambda(run, monkeypatch):
-    settings = interpolation_study.settings_of({"scale": "tiny", "dataset": "digits", "system": "two-modes"})[
-        0
-    ]
+    settings, _ = interpolation_study.settings_of(Run("tiny", "digits", "two-modes", 0))
     given = (settings, Fidelity(extractor="digits-net"))
     monkeypatch.setattr(interpolation_study, "settings_of", lambda config: given)
     monkeypatch.setattr(interpolation_study, "load_extractor", lambda *args, **kwargs: Net())
@@ -172,13 +171,9 @@ def test_validation_rows_are_of_validation_images(run):
 
 def test_a_run_without_settings_of_its_own_takes_the_defaults(run, place):
     place("interpolation", dataset="digits", system="slow")
-    settings, _ = interpolation_study.settings_of(
-        {"scale": "tiny", "dataset": "digits", "system": "two-modes"}
-    )
+    settings, _ = interpolation_study.settings_of(Run("tiny", "digits", "two-modes", 0))
     assert settings.points == 9 and settings.iterations == 100
-    settings, fidelity = interpolation_study.settings_of(
-        {"scale": "imported", "dataset": "digits", "system": "two-modes"}
-    )
+    settings, fidelity = interpolation_study.settings_of(Run("imported", "digits", "two-modes", 0))
     assert settings.points == 9 and fidelity.extractor == "none"
 
 

@@ -49,6 +49,7 @@ def test_a_run_is_measured(digits, make_run):
     """One Gaussian a channel only standardises: it leaves the correlation as it is."""
     from marscf.models import WEIGHTS, build, save
     from marscf.runs import CONFIG
+    from marscf.settings import RunConfig
 
     folder = make_run("two-modes")
     with pytest.raises(ConfigError, match="no prior"):
@@ -62,9 +63,9 @@ def test_a_run_is_measured(digits, make_run):
     folder = folder.parents[1] / "glow" / "seed0"
     folder.mkdir(parents=True)
     (folder / CONFIG).write_text(json.dumps(config))
-    model = build(config)
+    model = build(RunConfig.from_json(config))
     model.initialise(torch.zeros(2, 1, 8, 8, dtype=torch.uint8))
-    save(model, config, folder / WEIGHTS)
+    save(model, RunConfig.from_json(config), folder / WEIGHTS)
     with np.load(latents.measure_latents(folder, "cpu")) as saved:
         assert saved["latent"].shape == saved["residual"].shape == (8, 8)
         np.testing.assert_allclose(saved["latent"], saved["residual"], atol=1e-4)

@@ -10,6 +10,7 @@ import torch
 from marscf.cli import main
 from marscf.config import SamplingSpeed, load_config
 from marscf.errors import ConfigError
+from marscf.settings import DataSettings, RunConfig, TrainingSettings
 from marscf.studies import sampling_speed
 from marscf.studies.sampling_speed import Point, measure, plan, predicted_seconds, sweep
 from marscf.studies.scaling import levels_at, sequential_steps
@@ -27,7 +28,7 @@ def measured(monkeypatch):
     seen = []
 
     def spy(point, *rest):
-        seen.append((point.system, point.image_size))
+        seen.append((point.config.system, point.image_size))
         return measure(point, *rest)
 
     monkeypatch.setattr(sampling_speed, "measure", spy)
@@ -153,15 +154,14 @@ def test_counted_steps_of_mar_scf_are_linear_in_the_side_to_the_step(channels, c
     counted = {}
     for side in (4, 8, 16, 32, 64):
         levels = levels_at(side, 8, 2)
-        data = {"shape": [channels, side, side], "grey_levels": 17}
-        model = {
-            "model": "multiscale_flow.MultiScaleFlow",
-            "options": {**options, "levels": levels},
-            "data": data,
-        }
-        timing = measure(
-            Point("marscf", side, channels, levels, 1, model), SamplingSpeed(repeats=2), torch.device("cpu")
+        config = RunConfig(
+            **{"scale": "tiny", "dataset": "digits", "system": "marscf", "seed": 0, "seed_value": 0},
+            model="multiscale_flow.MultiScaleFlow",
+            options={**options, "levels": levels},
+            training=TrainingSettings(),
+            data=DataSettings((channels, side, side), 17, channels * side**2, "none"),
         )
+        timing = measure(Point(config, 1), SamplingSpeed(repeats=2), torch.device("cpu"))
         counted[side] = timing.sequential_steps
         assert counted[side] == sequential_steps(channels, levels)
     # A line through all points, to the step.

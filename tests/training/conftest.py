@@ -1,6 +1,5 @@
 """A working directory with prepared digits, runs of a tiny model in it, and processes that can be killed."""
 
-import json
 import multiprocessing
 import shutil
 from pathlib import Path
@@ -8,9 +7,10 @@ from pathlib import Path
 import pytest
 import workers
 
-from marscf.config import Training, load_config
+from marscf.config import load_config
 from marscf.files import write_json
-from marscf.runs import Run
+from marscf.runs import CONFIG, Run
+from marscf.settings import DataSettings, RunConfig, TrainingSettings
 
 
 @pytest.fixture(scope="session")
@@ -48,19 +48,15 @@ def make_run(place):
             "checkpoint_every": 3,
             **training,
         }
-        config = {
-            "scale": run.scale,
-            "dataset": run.dataset,
-            "system": run.system,
-            "seed": run.seed,
-            "seed_value": 7,
-            "model": "tiny_model.Tiny" if system is None else system.model,
-            "options": options or {},
-            "training": Training(**settings).model_dump(),
-            "data": {"shape": [1, 8, 8], "grey_levels": 17, "dims": 64, "augment": "none"},
-        }
-        run.path.mkdir(parents=True, exist_ok=True)
-        write_json(run.path / "config.json", json.loads(json.dumps(config)))
+        config = RunConfig(
+            **vars(run),
+            seed_value=7,
+            model="tiny_model.Tiny" if system is None else system.model,
+            options=options or {},
+            training=TrainingSettings(**settings),
+            data=DataSettings(shape=(1, 8, 8), grey_levels=17, dims=64, augment="none"),
+        )
+        write_json(run.path / CONFIG, config.to_json())
         return run.path
 
     return make

@@ -1,14 +1,26 @@
 """States that are cut short, altered, or of something else are refused by name; the one before is used."""
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
 from comparing import final_state
 
+from marscf.settings import DataSettings, RunConfig, TrainingSettings
 from marscf.training.checkpoints import Checkpoints
 
-CONFIG = {"training": {"learning_rate": 0.1, "steps": 5}, "seed": 0}
+CONFIG = RunConfig(
+    scale="quick",
+    dataset="digits",
+    system="tiny",
+    seed=0,
+    seed_value=7,
+    model="tiny_model.Tiny",
+    options={},
+    training=TrainingSettings(learning_rate=0.1),
+    data=DataSettings(shape=(1, 8, 8), grey_levels=17, dims=64, augment="none"),
+)
 
 
 @pytest.fixture
@@ -48,7 +60,7 @@ def test_cut_short(checkpoints, length):
 
 def test_another_config_or_other_data(checkpoints):
     folder = checkpoints.folder
-    changed = Checkpoints(folder, {**CONFIG, "training": {"learning_rate": 0.2, "steps": 5}}, "data")
+    changed = Checkpoints(folder, replace(CONFIG, training=TrainingSettings(learning_rate=0.2)), "data")
     assert changed.newest() is None
     assert "state-00000003.pt belongs to another config" in changed.refused[0]
     assert "training.learning_rate: 0.1, now 0.2" in changed.refused[0]

@@ -75,7 +75,9 @@ def test_every_system_agrees(processes, make_run, place, name):
     one, two = [
         train(
             processes,
-            make_run(name, CONFIG.systems[name], config["options"], **{**config["training"], **training}),
+            make_run(
+                name, CONFIG.systems[name], dict(config.options), **{**vars(config.training), **training}
+            ),
             place,
             n,
             double=True,

@@ -7,8 +7,8 @@ import torch
 from comparing import final_state, log
 
 from marscf.errors import MarscfError
-from marscf.training.command import train_run
 from marscf.training.gradients import Gradients
+from marscf.training.run import train_run
 
 
 @pytest.fixture

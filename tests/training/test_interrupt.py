@@ -10,8 +10,8 @@ import workers
 from comparing import assert_same
 
 from marscf.errors import ConfigError, Interrupted
-from marscf.training.command import train_run
 from marscf.training.interrupt import Stop, parse_duration
+from marscf.training.run import train_run
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def test_every_system(processes, make_run, place, name):
     folder = begin()
     assert run(processes, folder, place) == 0
     folder = folder.rename(place / "reference") and begin()
-    if not model_class(run_config(folder)).closed_form:
+    if not model_class(run_config(folder).model).closed_form:
         for moment in ("saved", "written", "renamed"):
             assert run(processes, folder, place, kill_at=(moment, 1)) == -signal.SIGKILL
         assert run(processes, folder, place) == 0
@@ -137,7 +137,7 @@ def test_every_system_killed_at_random_moments(processes, uninterrupted, place, 
     training = {"steps": 30, "batch_size": 8, "checkpoint_every": 2, "validate_every": 10}
     started = time.monotonic()
     reference, again = uninterrupted(
-        name, CONFIG.systems[name], config["options"], **{**config["training"], **training}
+        name, CONFIG.systems[name], dict(config.options), **{**vars(config.training), **training}
     )
     whole = time.monotonic() - started
     kill_at_random_moments(processes, reference, again, place, seconds=[whole / 2, whole / 2], savings=2)

@@ -5,8 +5,8 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from marscf.config import Training
 from marscf.models.base import DensityModel
+from marscf.settings import TrainingSettings
 from marscf.training.state import State
 
 
@@ -43,7 +43,7 @@ def step(state: State, x: torch.Tensor) -> None:
 
 def test_a_state_of_other_names_in_another_order():
     x = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
-    settings = Training().model_dump()
+    settings = TrainingSettings()
     torch.manual_seed(0)
     then, now = State(Then(), settings), State(Now(), settings)
     for _ in range(3):

@@ -17,8 +17,8 @@ import marscf.training.train  # noqa: F401
 from marscf import files
 from marscf.errors import MarscfError
 from marscf.training import checkpoints
-from marscf.training.command import train_run
 from marscf.training.interrupt import Stop
+from marscf.training.run import train_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -5,19 +5,11 @@ import re
 
 import pytest
 
-FIGURES = [
-    *("fig07_sampling_speed", "fig08_mnist_samples", "fig09_cifar10_samples", "fig10_imagenet32_samples"),
-    *("fig11_interpolation", "fig12_interpolation_scores", "training_curves", "latent_correlation"),
-]
-TABLES = [
-    "table_likelihood",
-    "table_fidelity",
-    "table_sampling_speed",
-    "table_sampling_growth",
-    "table_interpolation",
-    "table_published",
-    "table_equal_time",
-]
+from marscf.reporting.catalogue import products
+
+PRODUCTS = products().values()
+FIGURES = [product.name for product in PRODUCTS if product.kind == "figure"]
+TABLES = [product.name for product in PRODUCTS if product.kind == "table"]
 
 
 def systems(checkout):

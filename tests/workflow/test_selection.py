@@ -2,13 +2,33 @@
 
 import pytest
 
+from marscf.reporting.catalogue import products
+
 
 @pytest.mark.parametrize("scale", ["quick", "laptop", "gpu-hour", "paper"])
 def test_every_scale_passes_a_dry_run(checkout, scale):
     planned = checkout.planned("--config", f"scale={scale}", "--forceall")
     assert f"reports/{scale}/index.html" in planned
-    for figure in ("fig07_sampling_speed", "fig08_mnist_samples", "fig12_interpolation_scores"):
-        assert f"reports/{scale}/figures/{figure}.svg" in planned
+    for product in products().values():
+        assert set(product.outputs(scale)) <= planned
+
+
+def test_an_entry_of_the_catalogue_and_its_function_are_all_that_a_new_table_needs(fresh_checkout):
+    section = fresh_checkout.root / "marscf" / "reporting" / "catalogue" / "training.py"
+    entry = """    Product(
+        name="table_mine",
+        kind="table",
+        title="Mine",
+        draw="marscf.reporting.mine:table",
+        inputs=("receipt.json",),
+        about=every,
+        text="**Shown.** What I want to know.",
+    ),
+]
+"""
+    section.write_text(section.read_text().removesuffix("]\n") + entry)
+    planned = fresh_checkout.planned("--config", "systems=histogram")
+    assert {"reports/quick/tables/table_mine.csv", "reports/quick/tables/table_mine.html"} <= planned
 
 
 def test_systems_and_datasets_narrow_what_is_run(checkout):

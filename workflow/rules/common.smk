@@ -3,20 +3,22 @@
 The files of `config/` are read by `marscf.config`, as on the command line. A mistake ends in one line.
 
 Two habits of the rules: what a result depends on is a plain param, recorded by Snakemake, so that a change
-runs the rule again; what only says how to get there (device, mirror) is a param that takes `threads` or
-`resources`, which Snakemake does not record. And code whose edit has to run a rule again is an input, compared by checksum.
+runs it again. These are values of `config/`, and the digest of the code that can change a number
+(`marscf.code`). What only says how to get there (device, mirror) is a param that takes `threads` or
+`resources`, which Snakemake does not record.
 """
 
 import os
 import sys
 from pathlib import Path
 
-import marscf
-
 # by module: a name like `parse` would replace Snakemake's own, which is global here
 from marscf import config as loader
+from marscf.code import behind
 from marscf.errors import ConfigError, MarscfError, nearest
 from marscf.files import digest
+from marscf.reporting.catalogue import planned
+from marscf.reporting.catalogue.product import Plan
 from marscf.runs import Run, identity
 
 # `marscf` and `papermill` of the Python that runs Snakemake, activated or not
@@ -60,6 +62,8 @@ try:
     RUNS = {
         str(run.path): loader.resolve(CONFIG, run.scale, run.dataset, run.system, run.seed) for run in TABLE
     }
+    PLAN = Plan(SCALE, RUNS)
+    PRODUCTS = planned(PLAN)
 except MarscfError as error:
     print(f"snakemake: {error}", file=sys.stderr)
     sys.exit(error.exit_code)
@@ -79,7 +83,7 @@ wildcard_constraints:
     dataset="|".join(DATASETS),
     system="|".join(SYSTEMS),
     seed="|".join(sorted({str(run.seed) for run in TABLE})),
-    name="[a-z0-9_]+",
+    name="|".join(PRODUCTS),
 
 
 # ---- how, not what: params that Snakemake does not record
@@ -105,13 +109,9 @@ def launcher(wildcards, resources):
 # ---- what a result depends on
 
 
-def code(*patterns):
-    """Files of the package, relative to the working directory so that a clone elsewhere has the same names."""
-    package = Path(os.path.relpath(Path(marscf.__file__).parent))
-    return sorted(str(path) for pattern in patterns for path in package.glob(pattern) if path.is_file())
-
-
-MODEL_CODE = ["models/*.py", "flows/*.py", "priors/*.py", "nets/*.py"]
+def code(stage):
+    """The digest of the code behind a stage's numbers, the run's model included, as a function of wildcards."""
+    return lambda wildcards: behind(stage, CONFIG.systems[wildcards.system].model)
 
 
 def dataset_digest(wildcards):
@@ -140,79 +140,31 @@ def extractor(wildcards):
     )
 
 
-def run_at(dataset, system):
-    """The run that stands for its system in figures and studies, `[]` where it is not selected."""
-    run = Run(SCALE.name, dataset, system, CONFIG.seeds(SCALE.name, system)[0])
-    return [str(run.path)] if run in TABLE else []
-
-
-def timed():
-    """Names of the systems whose sampling is timed."""
-    return [name for name in SYSTEMS if name not in SCALE.studies.sampling_speed.exclude]
-
-
 def timed_receipts():
     """Runs that a timing may take weights from: an iterative inverse is as slow as the weights make it."""
     dataset = SCALE.studies.sampling_speed.dataset or SCALE.datasets[0]
-    return [f"{run}/receipt.json" for name in timed() for run in run_at(dataset, name)]
+    return [f"{run}/receipt.json" for name in PLAN.timed() for run in PLAN.run_of(dataset, name)]
 
 
 def timings():
     """The file of the sampling speeds, where there is a system to time."""
-    return [f"reports/{SCALE.name}/sampling_speed.csv"] if timed() else []
+    return [f"reports/{SCALE.name}/sampling_speed.csv"] if PLAN.timed() else []
 
 
 def architectures():
     """The identity of the models whose sampling is timed: constructors and options, not how they are trained."""
-    return settings([[run["model"], run["options"]] for run in RUNS.values()])
+    return settings([[run.model, dict(run.options)] for run in RUNS.values()])
 
 
-# ---- the tables and figures of the report, by what each is drawn from
+# ---- the tables and figures of the report, see marscf/reporting/catalogue
 
 
-def interpolated():
-    """Runs of the interpolation study, with their settings."""
-    return {
-        run: study for study in SCALE.studies.interpolation for run in run_at(study.dataset, study.system)
-    }
+def product_files():
+    """All files of the tables and figures."""
+    return [file for product in PRODUCTS.values() for file in product.outputs(SCALE.name)]
 
 
-def products():
-    """Name → (notebook's files, runs it is about), for each table and figure that the selection has data for."""
-    metrics = f"reports/{SCALE.name}/metrics.csv"
-    found = {
-        "table_likelihood": ([metrics], list(RUNS)),
-        "table_published": ([metrics], list(RUNS)),
-    }
-    for name in ("training_curves", "table_equal_time"):
-        found[name] = ([f"{run}/receipt.json" for run in RUNS], list(RUNS))
-    if FIDELITY.extractor != "none":
-        found["table_fidelity"] = ([metrics], list(RUNS))
-    if speed := timings():
-        names = ("fig07_sampling_speed", "table_sampling_speed", "table_sampling_growth")
-        found |= {name: (speed, []) for name in names}
-    for name, figure in SCALE.figures.items():
-        runs = [run for system in figure.systems for run in run_at(figure.dataset, system)]
-        if runs:
-            files = [f"{run}/{file}" for run in runs for file in ("samples.npy", "likelihood.json")]
-            found[name] = (files, runs)
-    if runs := list(interpolated()):
-        found["table_interpolation"] = ([f"{run}/interpolation.csv" for run in runs], runs)
-        found["fig11_interpolation"] = ([f"{run}/interpolation.npz" for run in runs], runs)
-        if FIDELITY.extractor != "none":
-            found["fig12_interpolation_scores"] = ([f"{run}/interpolation_scores.csv" for run in runs], runs)
-    if runs := [path for path, run in RUNS.items() if "prior" in run["options"]]:
-        found["latent_correlation"] = ([f"{run}/latent_correlation.npz" for run in runs], runs)
-    return found
-
-
-PRODUCTS = products()
-
-
-def product_files(kind, *suffixes):
-    """All files of the tables or of the figures."""
-    names = [name for name in PRODUCTS if name.startswith("table_") == (kind == "tables")]
-    return [f"reports/{SCALE.name}/{kind}/{name}.{suffix}" for name in names for suffix in suffixes]
+NOTEBOOK = os.path.relpath(os.path.join(workflow.basedir, "workflow", "notebooks", "product.ipynb"))
 
 
 def measurements():
@@ -227,6 +179,3 @@ def measurements():
 def likelihoods():
     """The likelihood of each test image, a file a run: what systems are compared by."""
     return [f"{run}/likelihood.npz" for run in RUNS]
-
-
-NOTEBOOKS = os.path.relpath(os.path.join(workflow.basedir, "workflow", "notebooks"))

@@ -2,7 +2,6 @@ rule collect:
     input:
         measurements(),
         timings(),
-        code=code("reporting/**/*.py", "reporting/**/*.csv"),
     output:
         table="reports/{scale}/metrics.csv",
         values="reports/{scale}/metrics.json",
@@ -10,18 +9,18 @@ rule collect:
         "logs/{scale}/collect.log",
     localrule: True
     params:
+        code=behind("collect"),
         runs=list(RUNS),
     shell:
         "marscf report collect --scale {wildcards.scale} --runs {params.runs} > {log} 2>&1"
 
 
-# A table or figure: one notebook, executed with the name of its output. The executed notebook stays beside the
-# report even where it fails, to be opened and read.
+# A table or figure: the one notebook, executed with its name. The executed notebook stays beside the report, even
+# where it fails, to be opened and read.
 rule figure:
     input:
-        lambda wildcards: PRODUCTS[wildcards.name][0],
-        notebook=f"{NOTEBOOKS}/{{name}}.ipynb",
-        code=code("reporting/**/*.py"),
+        lambda wildcards: PRODUCTS[wildcards.name].files(PLAN),
+        notebook=NOTEBOOK,
     output:
         png=report(
             "reports/{scale}/figures/{name}.png",
@@ -35,11 +34,12 @@ rule figure:
         text="logs/{scale}/notebooks/{name}.log",
     localrule: True
     params:
-        runs=lambda wildcards: PRODUCTS[wildcards.name][1],
+        code=behind("figures"),
+        runs=lambda wildcards: PRODUCTS[wildcards.name].about(PLAN),
         out=subpath(output.png, strip_suffix=".png"),
     shell:
         "papermill {input.notebook} {log.notebook} --no-progress-bar"
-        " -r scale {wildcards.scale} -r out {params.out} -r runs '{params.runs}' > {log.text} 2>&1"
+        " -r name {wildcards.name} -r scale {wildcards.scale} -r out {params.out} -r runs '{params.runs}' > {log.text} 2>&1"
 
 
 use rule figure as table with:
@@ -52,18 +52,17 @@ use rule figure as table with:
             labels={"table": "{name}"},
         ),
     params:
-        runs=lambda wildcards: PRODUCTS[wildcards.name][1],
+        code=behind("figures"),
+        runs=lambda wildcards: PRODUCTS[wildcards.name].about(PLAN),
         out=subpath(output.csv, strip_suffix=".csv"),
 
 
 rule index:
     input:
-        product_files("figures", "png", "svg"),
-        product_files("tables", "csv", "html"),
+        product_files(),
         f"reports/{SCALE.name}/metrics.csv",
         timings(),
         likelihoods(),
-        code=code("reporting/**/*"),
     output:
         page=report(
             "reports/{scale}/index.html",
@@ -75,5 +74,7 @@ rule index:
     log:
         "logs/{scale}/index.log",
     localrule: True
+    params:
+        code=behind("page"),
     shell:
         "marscf report index --scale {wildcards.scale} > {log} 2>&1"

@@ -1,0 +1,64 @@
+"""`marscf check`: did a number get worse than the committed reference?"""
+
+import argparse
+
+from marscf.cli.arguments import names
+from marscf.errors import MarscfError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `marscf check`."""
+    parser.add_argument("--scale", help="a file in config/scales (default: that of config/config.yaml)")
+    for kind in ("systems", "datasets"):
+        parser.add_argument(
+            f"--{kind}",
+            metavar="A,B",
+            type=names,
+            help=f"compare no other {kind}",
+        )
+    parser.add_argument(
+        "--accept", metavar="NOTE", help="make these measurements the reference; NOTE says why, and is kept"
+    )
+    parser.epilog = """examples:
+  marscf check --scale quick
+  marscf check --scale laptop --systems glow,marscf-affine
+  marscf check --accept "MixLogCDF inverts in float64: FID better by 3"
+
+Compares reports/SCALE/metrics.csv with reports/reference/SCALE/metrics.csv, cell by cell. A cell is worse
+where it is off by more than three standard errors of the difference and an allowance for another training
+seed, or the spread of the reference's own seeds where that is more; where it was measured on another number
+of images or otherwise; or where it is impossible. It is doubtful where bits/dim fell by more than a fifth, as
+a wrong log-determinant makes them fall. Timings are not compared. Exit code 1 where a cell is worse, doubtful
+or missing."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what differs and return 1 where a cell fails."""
+    from marscf.config import load_config, read_yaml
+    from marscf.reporting.acceptance import REFERENCE, accept, against_published
+    from marscf.reporting.collect import REAL, read_metrics, reports
+    from marscf.reporting.regression import FAILING, compare, report
+
+    scale = args.scale or read_yaml("config/config.yaml")["scale"]
+    load_config().scale(scale)
+    measured = reports(scale) / "metrics.csv"
+    metrics, reference = read_metrics(measured), REFERENCE / scale / "metrics.csv"
+    if not reference.is_file() and args.accept is None:
+        raise MarscfError(f"no {reference} to compare with; make one with: marscf check --accept NOTE")
+    if args.accept is not None and (args.systems or args.datasets):
+        raise MarscfError("--accept: a reference is whole; leave --systems and --datasets out")
+    expected = read_metrics(reference) if reference.is_file() else metrics.iloc[:0]
+    if args.systems:
+        chosen = [*args.systems, REAL]
+        metrics, expected = (table[table["system"].isin(chosen)] for table in (metrics, expected))
+    if args.datasets:
+        metrics, expected = (table[table["dataset"].isin(args.datasets)] for table in (metrics, expected))
+    cells = compare(metrics, expected)
+    print(f"{measured} against {reference}\n\n{report(cells)}")
+    if published := against_published(metrics):
+        print(f"\nAgainst published numbers:\n\n{published}")
+    if args.accept is not None:
+        accept(args.accept, cells, metrics, measured, reference)
+        print(f"\nAccepted: {reference} is now these measurements.")
+        return 0
+    return int(any(cell.verdict in FAILING for cell in cells))

@@ -1,0 +1,153 @@
+"""What an entry of the catalogue says of a table or figure, and what of a selection it can ask for.
+
+Nothing here imports pandas, matplotlib or torch: Snakemake reads the catalogue each time it starts.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from marscf.config import Interpolation, Scale
+from marscf.runs import Run
+from marscf.settings import RunConfig
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from marscf.reporting.tables import Table
+
+METRICS = "metrics.csv"
+SWEEP = "sampling_speed.csv"
+
+#: A file of reports/SCALE that a table or figure is made from -> the function that reads it.
+REPORT_FILES = {
+    METRICS: "marscf.reporting.collect:read_metrics",
+    SWEEP: "marscf.reporting.speed:read_sweep",
+}
+
+Runs = Sequence[str]  # folders, data/runs/SCALE/DATASET/SYSTEM/seedK
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was selected: a scale, and the runs at it with their configs."""
+
+    scale: Scale
+    runs: Mapping[str, RunConfig]  # folder -> config
+
+    def run_of(self, dataset: str, system: str) -> list[str]:
+        """The run that stands for its system in figures and studies: its first seed. `[]` if not selected."""
+        found = (run for run in self.runs if _names(run) == (dataset, system))
+        return [run for run, _ in zip(found, range(1), strict=False)]
+
+    def timed(self) -> list[str]:
+        """Names of the systems whose sampling is timed."""
+        systems = dict.fromkeys(_names(run)[1] for run in self.runs)
+        return [name for name in systems if name not in self.scale.studies.sampling_speed.exclude]
+
+    def interpolated(self) -> dict[str, Interpolation]:
+        """The runs of the interpolation study, with their settings."""
+        studies = self.scale.studies.interpolation
+        return {run: study for study in studies for run in self.run_of(study.dataset, study.system)}
+
+
+def _names(run: str) -> tuple[str, str]:
+    of = Run.from_path(run)
+    return of.dataset, of.system
+
+
+# ---- which runs a table or figure is about; none means that it is not made
+
+
+def every(plan: Plan) -> Runs:
+    """All runs."""
+    return list(plan.runs)
+
+
+def timed(plan: Plan) -> Runs:
+    """Runs of the systems whose sampling is timed."""
+    return [run for run in plan.runs if _names(run)[1] in plan.timed()]
+
+
+def judged(plan: Plan) -> Runs:
+    """All runs, at a scale that has a feature extractor for their samples."""
+    return [] if plan.scale.evaluation.fidelity.extractor == "none" else every(plan)
+
+
+def interpolated(plan: Plan) -> Runs:
+    """Runs of the interpolation study."""
+    return list(plan.interpolated())
+
+
+def scored(plan: Plan) -> Runs:
+    """Runs of the interpolation study, at a scale that has a classifier for its images."""
+    return interpolated(plan) if judged(plan) else []
+
+
+def with_prior(plan: Plan) -> Runs:
+    """Runs of models with a prior that can be chosen."""
+    return [run for run, config in plan.runs.items() if "prior" in config.options]
+
+
+def shown_in(name: str) -> Callable[[Plan], Runs]:
+    """Runs that the scale lists under `figures` for the figure of this name."""
+
+    def runs(plan: Plan) -> Runs:
+        if (figure := plan.scale.figures.get(name)) is None:
+            return []
+        return [run for system in figure.systems for run in plan.run_of(figure.dataset, system)]
+
+    return runs
+
+
+# ---- the entry
+
+
+@dataclass(frozen=True)
+class Product:
+    """One table or figure.
+
+    `inputs` is a file of reports/SCALE, `METRICS` or `SWEEP`, or the names of files in each run's folder.
+    `draw`, "module:function", makes the figure or table. The function gets what `inputs` says: the content of
+    the report's file as a pandas DataFrame, or the folders of the runs. `about` says which runs those are.
+    `text` is Markdown: what is shown, how it was measured, what the paper has, what to conclude.
+    """
+
+    name: str
+    kind: Literal["figure", "table"]
+    title: str
+    draw: str
+    inputs: str | tuple[str, ...]
+    about: Callable[[Plan], Runs]
+    text: str
+
+    def files(self, plan: Plan) -> list[str]:
+        """The files that it is made from."""
+        if isinstance(self.inputs, str):
+            return [f"reports/{plan.scale.name}/{self.inputs}"]
+        return [f"{run}/{file}" for run in self.about(plan) for file in self.inputs]
+
+    def outputs(self, scale: str) -> list[str]:
+        """The files that it becomes."""
+        suffixes = ("png", "svg") if self.kind == "figure" else ("csv", "html")
+        return [f"reports/{scale}/{self.kind}s/{self.name}.{suffix}" for suffix in suffixes]
+
+    def make(self, scale: str, runs: Runs) -> "Figure | Table":
+        """Draw it."""
+        draw = imported(self.draw)
+        if isinstance(self.inputs, str):
+            return draw(imported(REPORT_FILES[self.inputs])(Path("reports") / scale / self.inputs))
+        return draw(runs)
+
+    def save(self, drawn: "Figure | Table", out: str) -> None:
+        """Write what was drawn, to `out` with the suffixes of its kind."""
+        save = {"figure": "marscf.reporting.style:save", "table": "marscf.reporting.tables:save"}
+        imported(save[self.kind])(drawn, out)
+
+
+def imported(reference: str) -> Callable[..., Any]:
+    """The function that "module:function" names."""
+    module, _, function = reference.partition(":")
+    return getattr(import_module(module), function)

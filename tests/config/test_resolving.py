@@ -1,0 +1,200 @@
+"""The typed loader: what it accepts, what it refuses, and in which words."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from marscf.config import System as SystemSchema
+from marscf.config import load_config, option_schema, parse, resolve
+from marscf.errors import ConfigError
+from marscf.runs import config_hash
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    shutil.copytree(REPOSITORY / "config", tmp_path / "config")
+    return tmp_path / "config"
+
+
+def edit(path, **changes):
+    value = yaml.safe_load(path.read_text())
+    value.update(changes)
+    path.write_text(yaml.safe_dump(value))
+
+
+def test_every_scale_dataset_and_system_resolves():
+    config = load_config(REPOSITORY / "config")
+    assert set(config.scales) == {"quick", "laptop", "gpu-hour", "paper"}
+    for scale in config.scales.values():
+        for dataset in scale.datasets:
+            for system in config.systems:
+                run = resolve(config, scale.name, dataset, system, 0)
+                assert run.data.shape == config.dataset(dataset).shape
+
+
+def test_all_flows_see_a_dataset_through_the_same_logit():
+    config = load_config(REPOSITORY / "config")
+    flows = [name for name in config.systems if name not in ("pixelcnn", "histogram")]
+    for scale, dataset in (("laptop", "mnist"), ("gpu-hour", "mnist"), ("paper", "mnist-rgb")):
+        margins = [resolve(config, scale, dataset, s, 0).options["logit_margin"] for s in flows]
+        assert margins == [1e-6] * len(flows)
+        assert "logit_margin" not in resolve(config, scale, dataset, "pixelcnn", 0).options
+
+
+@pytest.mark.parametrize(
+    ("system", "dataset", "training", "options"),
+    [
+        (
+            *("glow", "cifar10"),
+            {"optimizer": "adamax", "learning_rate": 1e-3, "batch_size": 512, "warmup_images": 500_000},
+            {"levels": 3, "steps": 32, "channels": 512, "logit_margin": None},
+        ),
+        ("glow", "imagenet32", {"augment": "none"}, {"steps": 48}),
+        (
+            *("flowpp", "cifar10"),
+            {"optimizer": "adam", "betas": [0.9, 0.999], "learning_rate": 3e-4, "warmup_images": 2000 * 64}
+            | {"batch_size": 64, "gradient_clip": 1.0, "gradient_clip_unit": "nats/image"}
+            | {"augment": "none", "average_decay": 0.999},
+            {"actnorm": "position", "positions": "learned", "context": "halves", "context_blocks": 3},
+        ),
+        (
+            *("flowpp", "imagenet32"),
+            {"optimizer": "adam", "batch_size": 32},
+            {"channels": 128, "blocks": 20, "dropout": 0.0, "checkerboard": 7, "channelwise": 3}
+            | {"checkerboard_after": 3, "dequantiser_couplings": 8, "dequantiser_blocks": 8},
+        ),
+        (
+            *("residual-flow", "cifar10"),
+            {"optimizer": "adam", "betas": [0.9, 0.99], "learning_rate": 1e-3, "warmup_images": 1000 * 64}
+            | {"augment": "flip", "gradient_clip": 1.0, "gradient_clip_unit": "bits/dim"}
+            | {"average_decay": 0.999, "steps": 781_000},
+            {"blocks": 16, "fc_blocks": 4, "fc_channels": 128},
+        ),
+        ("residual-flow", "imagenet32", {"augment": "none"}, {"blocks": 32}),
+        (
+            *("marscf-affine", "cifar10"),
+            {"optimizer": "adamax", "learning_rate": 8e-4, "batch_size": 128, "warmup_images": 10_000},
+            {"levels": 3, "steps": 32, "channels": 512, "logit_margin": None},
+        ),
+    ],
+)
+def test_scale_paper_has_the_settings_of_each_systems_own_code(system, dataset, training, options):
+    run = resolve(load_config(REPOSITORY / "config"), "paper", dataset, system, 0).to_json()
+    assert run["training"] | {"augment": run["data"]["augment"]} | training == run["training"] | {
+        "augment": run["data"]["augment"]
+    }
+    assert run["options"] | options == run["options"]
+    assert run["training"]["validation_images"] == 0  # all training images, the last averaged weights
+
+
+def test_the_sweep_at_scale_paper_has_a_budget_for_all_but_mar_scf():
+    sweep = load_config(REPOSITORY / "config").scale("paper").studies.sampling_speed
+    systems = load_config(REPOSITORY / "config").systems
+    assert {name for name in systems if sweep.budget(name) is None} == {"marscf-affine", "marscf-mixlogcdf"}
+
+
+def test_what_a_system_says_of_augmentation_wins_over_the_dataset(folder):
+    assert resolve(load_config(folder), "laptop", "cifar10", "glow", 0).data.augment == "flip-shift"
+    edit(folder / "systems" / "glow.yaml", training={"augment": "flip"})
+    load_config.cache_clear()
+    assert resolve(load_config(folder), "laptop", "cifar10", "glow", 0).data.augment == "flip"
+
+
+def test_seed_depends_on_the_names_alone():
+    config = load_config(REPOSITORY / "config")
+    runs = [resolve(config, "quick", "digits", s, k) for s in config.systems for k in range(3)]
+    assert len({run.seed_value for run in runs}) == len(runs)
+    assert len({config_hash(run) for run in runs}) == len(runs)
+    assert resolve(config, "quick", "digits", "glow", 0).seed_value == 205098673
+
+
+def test_loading_does_not_import_torch():
+    code = (
+        "import sys; from marscf.config import load_config, resolve; "
+        "resolve(load_config(), 'quick', 'digits', 'glow', 0); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("edits", "words"),
+    [
+        ({"titel": "Glow"}, "unknown key 'titel'; did you mean 'title'"),
+        ({"model": "multiscale_flo.MultiScaleFlow"}, "did you mean 'multiscale_flow'"),
+        ({"model": "multiscale_flow.Glow"}, "no class 'Glow'"),
+        ({"options": {"coupling": "affin"}}, "'affine' or 'mixlogcdf'"),
+        ({"options": {"coupling": "affine", "stepz": 4}}, "unknown key 'stepz'; did you mean 'steps'"),
+        ({"options": {"steps": 0}}, "steps: Input should be greater than 0, got 0"),
+        ({"options": {"steps": 2, "levels": 4}, "scales": {}}, "4 levels need sides divisible by 16"),
+        ({"training": {"learning_rate": -1}}, "learning_rate: Input should be greater than 0, got -1"),
+        ({"training": {"learning_rate": float("inf")}}, "learning_rate: Input should be a finite number"),
+        ({"name": "marscf-affine"}, "is that of another file"),
+        ({"training": {"learning_rat": 1}}, "unknown key 'learning_rat'; did you mean 'learning_rate'"),
+        ({"scales": {"quik": {}}}, "'quik'; did you mean 'quick'"),
+        ({"scales": {"quick": {"datasets": {"mnst": {}}}}}, "'mnst'; did you mean 'mnist'"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(folder, edits, words):
+    edit(folder / "systems" / "glow.yaml", **edits)
+    with pytest.raises(ConfigError) as error:
+        resolve(load_config(folder), "quick", "digits", "glow", 0)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_misspelt_key_that_is_needed_is_called_misspelt(folder):
+    path = folder / "systems" / "glow.yaml"
+    path.write_text(path.read_text().replace("title:", "titel:"))
+    with pytest.raises(ConfigError, match=r"glow.yaml: unknown key 'titel'; did you mean 'title'\?"):
+        load_config(folder)
+    path.write_text(path.read_text().replace("titel: Glow\n", ""))
+    with pytest.raises(ConfigError, match=r"glow.yaml: title: Field required$"):
+        load_config(folder)
+
+
+@pytest.mark.parametrize("key", ["datasets", "seeds"])
+def test_empty_lists_that_would_run_nothing(folder, key):
+    edit(folder / "scales" / "quick.yaml", **{key: []})
+    with pytest.raises(ConfigError, match=f"quick.yaml: {key}: List should have at least 1 item"):
+        load_config(folder)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("scale", "quack"), ("system", "glo"), ("dataset", "minst")])
+def test_unknown_names_get_the_nearest(kind, name):
+    config = load_config(REPOSITORY / "config")
+    with pytest.raises(ConfigError, match=f"unknown {kind} '{name}'; did you mean"):
+        getattr(config, kind)(name)
+
+
+def test_numbers_and_duplicate_keys(folder):
+    text = (folder / "scales" / "quick.yaml").read_text()
+    (folder / "scales" / "quick.yaml").write_text(text.replace("2.0e-3", "2e-3"))
+    assert resolve(load_config(folder), "quick", "digits", "histogram", 0).training.learning_rate == 2e-3
+    load_config.cache_clear()
+    (folder / "scales" / "quick.yaml").write_text(text + "\nseeds: [1]\n")
+    with pytest.raises(ConfigError, match="'seeds' stands twice"):
+        load_config(folder)
+
+
+def test_a_model_outside_the_package_declares_its_own_options(tmp_path, monkeypatch):
+    (tmp_path / "own_model.py").write_text(
+        "import torch_is_never_imported_here\n"
+        "class Own:\n"
+        "    def __init__(self, shape, *, width: PositiveInt = 8, kind: Literal['a', 'b'] = 'a'): ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    schema = option_schema("own_model.Own")
+    assert parse(schema, {"kind": "b"}, "here").model_dump() == {"width": 8, "kind": "b"}
+    with pytest.raises(ConfigError, match="width"):
+        parse(schema, {"width": "wide"}, "here")
+
+
+def test_system_names_are_safe_as_folders():
+    with pytest.raises(ConfigError, match="name"):
+        parse(SystemSchema, {"name": "../x", "title": "", "model": "", "cite": "", "options": {}}, "here")
