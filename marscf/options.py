@@ -7,6 +7,7 @@ are in range; at run time they are plain numbers.
 
 import ast
 import importlib.util
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +29,7 @@ __all__ = [
     "PositiveFloat",
     "PositiveInt",
     "Probability",
+    "check_options",
     "declared_options",
 ]
 
@@ -58,6 +60,62 @@ def declared_options(model: str) -> Declared:
         except (ValueError, TypeError):
             raise ConfigError(f"{path}: option {argument.arg!r}: its default is no plain value") from None
     return declared
+
+
+def check_options(model: str, options: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` for the first option that a model does not declare, or whose value is out of range.
+
+    Needs neither torch nor pydantic. Values are plain: what a run's config holds.
+    """
+    declared = declared_options(model)
+    for name, value in options.items():
+        if name not in declared:
+            raise ConfigError(f"options: {model} has no option {name!r}{nearest(name, declared)}")
+        kinds = _kinds(ast.parse(declared[name][0], mode="eval").body, f"{model}: option {name!r}")
+        if not any(fits(value) for fits, _ in kinds):
+            raise ConfigError(f"options.{name}: {value!r} is not {' or '.join(words for _, words in kinds)}")
+
+
+#: What fits an annotation, and the same in words.
+_Kind = tuple[Callable[[Any], bool], str]
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number(value: Any) -> bool:
+    return _whole(value) or isinstance(value, float)
+
+
+_KINDS: dict[str, _Kind] = {
+    "PositiveInt": (lambda v: _whole(v) and v >= 1, "a whole number of at least 1"),
+    "NonNegativeInt": (lambda v: _whole(v) and v >= 0, "a whole number of at least 0"),
+    "PositiveFloat": (lambda v: _number(v) and v > 0, "a number above 0"),
+    "NonNegativeFloat": (lambda v: _number(v) and v >= 0, "a number of at least 0"),
+    "Probability": (lambda v: _number(v) and 0 <= v < 1, "a number in [0,1)"),
+    "Margin": (lambda v: v is None or (_number(v) and 0 < v < 0.5), "a number in (0,0.5), or null"),
+    "bool": (lambda v: isinstance(v, bool), "true or false"),
+    "int": (_whole, "a whole number"),
+    "float": (_number, "a number"),
+    "str": (lambda v: isinstance(v, str), "text"),
+}
+
+
+def _kinds(annotation: ast.expr, place: str) -> list[_Kind]:
+    """Return the alternatives of an option's annotation; raises `ConfigError` for one that is not known."""
+    match annotation:
+        case ast.BinOp(left, ast.BitOr(), right):
+            return [*_kinds(left, place), *_kinds(right, place)]
+        case ast.Constant(None):
+            return [(lambda v: v is None, "null")]
+        case ast.Subscript(ast.Name("Literal"), choices):
+            values = ast.literal_eval(choices)
+            values = values if isinstance(values, tuple) else (values,)
+            return [(lambda v: v in values, f"one of {', '.join(map(str, values))}")]
+        case ast.Name(name) if name in _KINDS:
+            return [_KINDS[name]]
+    raise ConfigError(f"{place}: annotation {ast.unparse(annotation)!r}; use {', '.join(_KINDS)}, Literal")
 
 
 def _module_path(module: str) -> Path:

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.autograd import DeviceType
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
-from marscf.nets.affine_net import pointwise_convolution
-from marscf.nets.precision import tf32
+from marscf.kernels.conv import onednn_convolution
+from marscf.kernels.precision import tf32
 from marscf.studies.machine import synchronise
 
 
@@ -57,7 +57,7 @@ def ratio(slow: Times, fast: Times) -> tuple[float, float, float]:
 
 def counted_flops(work: Callable[[], object]) -> int:
     """Count the floating-point operations of matrix products and convolutions in one call."""
-    uncounted = pointwise_convolution()
+    uncounted = onednn_convolution()
     own = {uncounted: _pointwise_flops} if uncounted else {}
     with FlopCounterMode(display=False, custom_mapping=own) as counter:
         work()

@@ -59,7 +59,7 @@ def compare(runs: Sequence[Path], folder: Path) -> list[dict[str, Any]]:
 def _ends(frame: "pandas.DataFrame") -> Iterator[dict[str, Any]]:
     for (dataset, system), group in frame.groupby(["dataset", "system"], sort=False):
         table = group.pivot(index="step", columns="precision", values="bits_per_dim").dropna()
-        ends = {kind: float(table[kind].iloc[-1]) for kind in KINDS}
+        ends: dict[str, Any] = {kind: float(table[kind].iloc[-1]) for kind in KINDS}
         yield {"system": system, "dataset": dataset, "step": int(table.index[-1]), **ends}
 
 

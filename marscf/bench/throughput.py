@@ -16,7 +16,7 @@ from marscf.bench.work import prepare, trained_like
 from marscf.devices import computes_in_bfloat16
 from marscf.errors import ConfigError
 from marscf.files import replacing, write_json
-from marscf.gpu import graphs
+from marscf.kernels import graphs
 from marscf.studies.machine import machine
 
 
@@ -45,7 +45,7 @@ def bench(
         fast = authors.ours(theirs, options).to(device)
         facts["bits_per_dim_from_authors"] = authors.difference(theirs, fast, batch_size)
         works["authors' code"] = authors.prepare(work, theirs, batch_size)
-    works["stepwise float32"] = prepare(work, stepwise(fast), batch_size)
+    works["stepwise float32"] = prepare(work, stepwise(fast), batch_size, plain=True)
     kinds = [torch.float32] + [torch.bfloat16] * computes_in_bfloat16(device)
     low = work == "training" and torch.bfloat16 in kinds
     for name, how in ways(low, graphs.serve(device), fuse, checkpoint=work == "training"):

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from marscf import kernels
 from marscf.bench.measure import kept_bytes
-from marscf.gpu.fused import fusing
-from marscf.gpu.graphs import Replays
+from marscf.kernels.compiled import fusing
+from marscf.kernels.graphs import Replays
 from marscf.models.multiscale_flow import MultiScaleFlow
 from marscf.studies.weights import fill_zeros
 from marscf.training.gradients import RecordedGradients
@@ -48,12 +49,14 @@ def prepare(
     recorded: bool = False,
     fuse: bool = False,
     checkpointing: bool = False,
+    plain: bool = False,
 ) -> Work:
     """Return the work of one kind on a batch of noise images, data on the model's device.
 
     `training` is forward, backward and an Adamax step, its networks in bfloat16 with `low_precision`;
     `evaluation` is `log_prob` without gradients; `sampling` is from noise to `uint8` images. `recorded` work
-    is replayed as a CUDA graph, `fuse` compiles what is `fused`, `checkpointing` recomputes activations.
+    is replayed as a CUDA graph, `fuse` compiles what is `fused`, `checkpointing` recomputes activations,
+    `plain` work uses the kernels' definitions.
     """
     generator = torch.Generator().manual_seed(1)
     x = torch.randint(0, 256, (batch_size, *model.shape), generator=generator).to(model.device, torch.uint8)
@@ -64,7 +67,8 @@ def prepare(
         optimiser = Adamax(model.parameters())
 
         def loss(x: Tensor = x, noise: Tensor = noise) -> Tensor:
-            with fusing(fuse), torch.autocast(model.device.type, torch.bfloat16, enabled=low_precision):
+            autocast = torch.autocast(model.device.type, torch.bfloat16, enabled=low_precision)
+            with kernels.plain(plain), fusing(fuse), autocast:
                 return model.training_loss(x, noise).mean()
 
         gradients = RecordedGradients(model, loss) if recorded else None
@@ -90,7 +94,7 @@ def prepare(
     replays = Replays()
 
     def call() -> Tensor:
-        with torch.no_grad(), fusing(fuse):
+        with torch.no_grad(), kernels.plain(plain), fusing(fuse):
             return replays.run(function, inputs) if recorded else function(*inputs)
 
     return Work(call, model)

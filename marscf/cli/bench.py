@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from marscf.bench.report import WORKS, write_report
-from marscf.devices import HELP as DEVICE_HELP
+from marscf.devices import HELP, choose_device
 from marscf.errors import ConfigError
 
 EXAMPLES = """examples:
@@ -51,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compile", action="store_true", help="measure the code compiled as well, which takes minutes before"
     )
-    parser.add_argument("--device", default="auto", help=DEVICE_HELP)
+    parser.add_argument("--device", default="auto", help=HELP)
     parser.add_argument("--out", type=Path, default=Path("reports/bench"), help="folder (%(default)s)")
 
 
@@ -59,51 +59,50 @@ def run(args: argparse.Namespace) -> None:
     """Measure, print a table, and write what was measured."""
     if (args.work == "precision") != bool(args.runs):
         raise ConfigError("give runs with precision, in pairs, and with nothing else")
-    if args.work == "precision":
-        from marscf.bench.precision import compare
+    {"precision": _precision, "growth": _growth}.get(args.work, _throughput)(args)
+    write_report(args.out)
 
-        for row in compare(args.runs, args.out):
-            print(
-                "{system} on {dataset}, step {step}: {float32:.4f} and {bfloat16:.4f} bits/dim".format(**row)
-            )
-        write_report(args.out)
-        return
-    from marscf.bench import history
+
+def _precision(args: argparse.Namespace) -> None:
+    from marscf.bench.precision import compare
+
+    for row in compare(args.runs, args.out):
+        print("{system} on {dataset}, step {step}: {float32:.4f} and {bfloat16:.4f} bits/dim".format(**row))
+
+
+def _model(args: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(args, name) for name in ("coupling", "levels", "steps", "channels")}
+
+
+def _growth(args: argparse.Namespace) -> None:
     from marscf.bench.growth import growth
-    from marscf.bench.throughput import bench, write
-    from marscf.devices import choose_device
+    from marscf.bench.throughput import write
 
-    options = {name: getattr(args, name) for name in ("coupling", "levels", "steps", "channels")}
-    device, prefix = choose_device(args.device), args.out / f"{args.work}-{args.coupling}"
-    if args.work == "growth":
-        rows, facts = growth(device, options, batch_size=args.batch_size, repeats=args.repeats)
-        write(rows, facts, prefix)
-        for what, costs in facts["exponents"].items():
-            for cost, (exponent, low, high) in costs.items():
-                print(f"{what:>24}: {cost:8} grow as size^{exponent:.2f} [{low:.2f}, {high:.2f}]")
-        steps = facts["steps"]
-        print(
-            f"{'sampling over side':>24}: steps are {steps['slope']:g} N {steps['offset']:+g}, "
-            f"the farthest off by {steps['farthest']:g}"
-        )
-        write_report(args.out)
-        return
-    rows, facts = bench(
-        args.work,
-        device,
-        options,
-        args.side,
-        args.batch_size,
-        args.repeats,
-        args.authors_code,
-        args.compile,
+    sizes = {"batch_size": args.batch_size, "repeats": args.repeats}
+    rows, facts = growth(choose_device(args.device), _model(args), **sizes)
+    write(rows, facts, args.out / f"growth-{args.coupling}")
+    for what, costs in facts["exponents"].items():
+        for cost, (exponent, low, high) in costs.items():
+            print(f"{what:>24}: {cost:8} grow as size^{exponent:.2f} [{low:.2f}, {high:.2f}]")
+    steps = facts["steps"]
+    print(
+        f"{'sampling over side':>24}: steps are {steps['slope']:g} N {steps['offset']:+g}, "
+        f"the farthest off by {steps['farthest']:g}"
     )
+
+
+def _throughput(args: argparse.Namespace) -> None:
+    from marscf.bench import history
+    from marscf.bench.throughput import bench, write
+
+    size = args.side, args.batch_size, args.repeats
+    device = choose_device(args.device)
+    rows, facts = bench(args.work, device, _model(args), *size, args.authors_code, args.compile)
     for row in rows:
         print(line(row))
-    write(rows, facts, prefix)
+    write(rows, facts, args.out / f"{args.work}-{args.coupling}")
     history.append(rows, facts, args.out / "history.csv")
     history.plot(args.out / "history.csv")
-    write_report(args.out)
 
 
 def line(row: dict[str, Any]) -> str:

@@ -1,23 +1,9 @@
 """`marscf check`: did a number get worse than the committed reference?"""
 
 import argparse
-import datetime
-import shutil
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+from marscf.cli.arguments import names
 from marscf.errors import MarscfError
-from marscf.files import read_json, replacing, write_json
-from marscf.runs import RECEIPT, Run
-
-if TYPE_CHECKING:
-    import pandas
-
-    from marscf.reporting.regression import Cell
-
-REFERENCE = Path("reports/reference")
-NOTES = "NOTES.md"
-PROVENANCE = "provenance.json"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +13,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{kind}",
             metavar="A,B",
-            type=lambda text: text.split(","),
+            type=names,
             help=f"compare no other {kind}",
         )
     parser.add_argument(
@@ -49,6 +35,7 @@ or missing."""
 def run(args: argparse.Namespace) -> int:
     """Print what differs and return 1 where a cell fails."""
     from marscf.config import load_config, read_yaml
+    from marscf.reporting.acceptance import REFERENCE, accept, against_published
     from marscf.reporting.collect import REAL, read_metrics, reports
     from marscf.reporting.regression import FAILING, compare, report
 
@@ -75,61 +62,3 @@ def run(args: argparse.Namespace) -> int:
         print(f"\nAccepted: {reference} is now these measurements.")
         return 0
     return int(any(cell.verdict in FAILING for cell in cells))
-
-
-def against_published(metrics: "pandas.DataFrame") -> str:
-    """A table of every measured number that something is published about, with its status."""
-    from marscf.reporting.published import candidates, over_seeds, status
-    from marscf.reporting.regression import aligned
-    from marscf.reporting.tables import number
-
-    lines = [("system", "metric", "measured", "published", "status")]
-    for rows in over_seeds(metrics.to_dict("records")):
-        name, metric = f"{rows[0]['dataset']}/{rows[0]['system']}", rows[0]["metric"]
-        for entry in candidates(rows[0]):
-            lines.append((name, metric, number(rows).text, entry.text, status(rows, entry).text))
-    return aligned(lines) if len(lines) > 1 else ""
-
-
-def accept(
-    note: str, cells: list["Cell"], metrics: "pandas.DataFrame", measured: Path, reference: Path
-) -> None:
-    """Make `measured` the reference and keep the note, with the cells that changed.
-
-    Beside it go the sweep and the pictures of the same report, and of each run its receipt. Raises
-    `MarscfError` for an empty note and for an impossible number, which no note excuses.
-    """
-    from marscf.reporting.regression import report
-
-    if not note.strip():
-        raise MarscfError("--accept: say in a few words why the reference changes")
-    for cell in cells:
-        if cell.why.startswith("impossible"):
-            raise MarscfError(
-                f"{cell.name}: {cell.metric} is {cell.measured}, which is {cell.why}; mend it first"
-            )
-    notes = reference.with_name(NOTES)
-    before = (
-        notes.read_text()
-        if notes.is_file()
-        else f"# Changes of the reference, scale {reference.parent.name}\n"
-    )
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    for path, text in (
-        (notes, f"{before}\n## {today}: {note.strip()}\n\n{report(cells)}\n"),
-        (reference, measured.read_text()),
-    ):
-        with replacing(path) as temporary:
-            temporary.write_text(text)
-    report_folder = measured.parent
-    for path in (*report_folder.glob("sampling_speed.*"), *report_folder.glob("figures/*.png")):
-        with replacing(reference.parent / path.relative_to(report_folder)) as temporary:
-            shutil.copyfile(path, temporary)
-    write_json(reference.with_name(PROVENANCE), provenance(metrics))
-
-
-def provenance(metrics: "pandas.DataFrame") -> dict[str, Any]:
-    """The receipts of the runs that were measured, by their folders."""
-    names = metrics[["scale", "dataset", "system", "seed"]].drop_duplicates().itertuples(index=False)
-    receipts = [Run(*row).path / RECEIPT for row in names]
-    return {str(path.parent): read_json(path) for path in receipts if path.is_file()}

@@ -2,6 +2,8 @@
 
 import argparse
 
+from marscf.cli.arguments import RUN_HELP, SCALE_HELP
+
 EXAMPLES = """examples:
   marscf report collect --scale quick --runs data/runs/quick/digits/*/seed*
   marscf report index --scale quick
@@ -25,15 +27,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
     def part(name: str, text: str, more: str) -> argparse.ArgumentParser:
         command = parts.add_parser(name, help=text, description=f"{text}\n{more}", formatter_class=raw)
-        command.add_argument(
-            "--scale", required=True, help="a file in config/scales: quick, laptop, gpu-hour, paper"
-        )
+        command.add_argument("--scale", required=True, help=SCALE_HELP)
         return command
 
     collect = part("collect", "all measurements of the runs, tidy -> reports/SCALE/metrics.csv", COLLECT)
-    collect.add_argument(
-        "--runs", nargs="+", required=True, metavar="RUN", help="data/runs/SCALE/<dataset>/<system>/seed<k>"
-    )
+    collect.add_argument("--runs", nargs="+", required=True, metavar="RUN", help=RUN_HELP)
     part("index", "one self-contained page -> reports/SCALE/index.html, and summary.txt", INDEX)
 
 

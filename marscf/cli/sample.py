@@ -3,10 +3,14 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from marscf.cli.evaluate import RUN_HELP, positive, whole
+from marscf.cli.arguments import RUN_HELP, positive, whole
 from marscf.devices import HELP
 from marscf.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +36,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Draw the images and write the file."""
     import numpy as np
-    from tqdm import tqdm
 
     from marscf.files import replacing
 
@@ -44,16 +47,18 @@ def run(args: argparse.Namespace) -> None:
 
     from marscf import load
     from marscf.devices import choose_device
-    from marscf.evaluation.sampling import chunk_sizes, sample_chunk
+    from marscf.evaluation.sampling import draw
     from marscf.images import stretched, tiled
 
     model = load(args.run_path, choose_device(args.device))
-    chunks = []
-    with tqdm(total=args.count, unit="image", desc="sample", disable=not sys.stderr.isatty()) as bar:
-        for index, size in enumerate(chunk_sizes(args.count, args.batch_size)):
-            chunks.append(sample_chunk(model, size, args.seed, index, args.temperature))
-            bar.update(size)
-    images = np.concatenate(chunks)
+    images = draw(
+        model,
+        args.count,
+        batch_size=args.batch_size,
+        seed=args.seed,
+        temperature=args.temperature,
+        progress=sys.stderr.isatty(),
+    )
     with replacing(out) as temporary:
         if out.suffix == ".npy":
             np.save(temporary, images)
@@ -63,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
     print(f"{out}: {args.count} images of {'×'.join(map(str, model.shape))}, seed {args.seed}")
 
 
-def write_png(path: Path, picture) -> None:
+def write_png(path: Path, picture: "numpy.ndarray") -> None:
     """Write a picture `uint8 (height,width,C)`, C = 1 or 3, as PNG; the same bytes for the same picture."""
     from PIL import Image
 

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from marscf.cli.arguments import RUN_HELP, SCALE_HELP, names
 from marscf.devices import HELP
 
 EXAMPLES = """\
@@ -65,17 +66,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         return study
 
     speed = add("sampling-speed", "milliseconds and sequential steps over image sides (Fig. 7)", SPEED)
+    speed.add_argument("--scale", required=True, help=SCALE_HELP)
     speed.add_argument(
-        "--scale", required=True, help="a file in config/scales: quick, laptop, gpu-hour, paper"
-    )
-    speed.add_argument(
-        "--systems", help="some of config/systems, by commas (default: all with sampling depth)"
+        "--systems",
+        metavar="A,B",
+        type=names,
+        help="some of config/systems (default: all with sampling depth)",
     )
     speed.add_argument("--out", metavar="FILE", type=Path, help="default: reports/SCALE/sampling_speed.csv")
     walk = add("interpolate", "paths between real images (Figs. 11, 12)", INTERPOLATE)
     latents = add("latents", "correlation among the channels of the last latent", LATENTS)
     for study in (walk, latents):
-        study.add_argument("run_folder", metavar="RUN", help="data/runs/<scale>/<dataset>/<system>/seed<k>")
+        study.add_argument("run_folder", metavar="RUN", help=RUN_HELP)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -83,8 +85,7 @@ def run(args: argparse.Namespace) -> None:
     if args.study == "sampling-speed":
         from marscf.studies.sampling_speed import sweep
 
-        systems = args.systems.split(",") if args.systems else None
-        print(sweep(args.scale, systems, args.device, args.out))
+        print(sweep(args.scale, args.systems, args.device, args.out))
     elif args.study == "latents":
         from marscf.studies.latents import measure_latents
 

@@ -4,13 +4,14 @@ import argparse
 import os
 
 from marscf import devices
+from marscf.cli.arguments import RUN_HELP
 from marscf.training.interrupt import Stop, parse_duration
 from marscf.training.run import train_run
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `marscf train`."""
-    parser.add_argument("run", metavar="RUN", help="data/runs/<scale>/<dataset>/<system>/seed<k>")
+    parser.add_argument("run", metavar="RUN", help=RUN_HELP)
     parser.add_argument("--device", default="auto", help=devices.HELP)
     parser.add_argument(
         "--time-limit",

@@ -2,15 +2,20 @@
 
 import argparse
 
+from marscf.cli.arguments import names
 from marscf.devices import HELP
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `marscf tune`."""
     parser.add_argument("--scale", required=True, help="a file in config/scales, whose settings are changed")
-    parser.add_argument("--datasets", help="some of the scale's, by commas (default: all)")
-    parser.add_argument("--systems", help="some of config/systems, by commas (default: all that train)")
-    parser.add_argument("--trials", help="some of config/tuning.yaml, by commas (default: all)")
+    parser.add_argument("--datasets", metavar="A,B", type=names, help="some of the scale's (default: all)")
+    parser.add_argument(
+        "--systems", metavar="A,B", type=names, help="some of config/systems (default: all that train)"
+    )
+    parser.add_argument(
+        "--trials", metavar="A,B", type=names, help="some of config/tuning.yaml (default: all)"
+    )
     parser.add_argument("--minutes", type=float, help="of processor time, for each trial")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -29,7 +34,5 @@ def run(args: argparse.Namespace) -> None:
     if args.show:
         print(tuning.markdown(tuning.read_rows(tuning.table(args.scale))))
         return
-    datasets, systems, trials = (
-        given.split(",") if given else None for given in (args.datasets, args.systems, args.trials)
-    )
-    tuning.tune(args.scale, datasets, systems, trials, args.minutes, args.seed, args.device)
+    chosen = args.datasets, args.systems, args.trials
+    tuning.tune(args.scale, *chosen, args.minutes, args.seed, args.device)

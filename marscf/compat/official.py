@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from marscf.compat.foreign import Reader, read_state
 from marscf.errors import CheckpointError, nearest
 from marscf.files import seed_from, sha256_file, write_json
 from marscf.models import WEIGHTS, build, save
-from marscf.models.base import DensityModel
+from marscf.models.base import FlowModel
 from marscf.runs import CONFIG, RECEIPT, config_hash
 from marscf.settings import RunConfig
 
@@ -48,7 +49,7 @@ _RENAMES = [
     (r"coupling\.net\.blocks\.(\d+)\.conv_norm\.", r"coupling.nn.mid_convs.\1.norm_1."),
     (r"coupling\.net\.blocks\.(\d+)\.attention_norm\.", r"coupling.nn.mid_convs.\1.norm_2."),
     (r"coupling\.rescale", "coupling.nn.rescale."),
-    (r"condition\.", "z1_cond_network."),
+    (r"context_net\.", "z1_cond_network."),
     (r"embed\.", "prior_lstm.conv_embed."),
     (r"moments\.", "prior_lstm.conv_out1."),
     (r"lstm\.input_weights\.(\d+)", r"prior_lstm.lstm.weight_ih_l\1"),
@@ -62,59 +63,6 @@ _ENDINGS = [
     (r"direction$", "weight_v"),
     (r"gain$", "weight_g"),
 ]
-
-
-class _Reader:
-    """Takes tensors out of a state dict by name and shape, and knows which were not taken."""
-
-    def __init__(self, path: Path, state: dict[str, Tensor]):
-        self.path, self.state, self.left = path, state, set(state)
-
-    def take(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        if name not in self.state:
-            raise CheckpointError(f"{self.path}: no tensor {name!r}{nearest(name, self.left)[:200]}")
-        tensor = self.state[name]
-        if tuple(tensor.shape) != tuple(shape):
-            raise CheckpointError(
-                f"{self.path}: {name!r} has shape {tuple(tensor.shape)}, expected {tuple(shape)}"
-            )
-        if not torch.isfinite(tensor).all():
-            raise CheckpointError(f"{self.path}: {name!r} has values that are not finite")
-        self.left.discard(name)
-        return tensor
-
-
-def read_state(path: Path) -> dict[str, Tensor]:
-    """Read the state dict of a `.pt` file without running code from it; raises `CheckpointError`."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(f"no such file: {path}") from None
-    except Exception as error:  # whatever a foreign file makes the reader stumble over
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise CheckpointError(f"{path} is damaged, or holds more than tensors: {reason}") from error
-    tensors = isinstance(state, dict) and all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
-    )
-    if not tensors or not state:
-        raise CheckpointError(f"{path} is no state dict of tensors; save model.state_dict() of their code")
-    for name, tensor in state.items():
-        if not _is_plain(tensor):
-            kind = f"{tensor.layout}, {tensor.dtype}, {tuple(tensor.shape)} on {tensor.device}"
-            raise CheckpointError(f"{path}: {name!r} is no plain tensor of numbers ({kind})")
-    if all(name.startswith("module.") for name in state):  # saved from within DataParallel
-        state = {name.removeprefix("module."): value for name, value in state.items()}
-    return state
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    """Whether a tensor holds real numbers in memory, all that its shape claims (and is not one repeated)."""
-    return (
-        tensor.layout == torch.strided
-        and tensor.device.type == "cpu"
-        and not (tensor.is_quantized or tensor.is_complex() or tensor.dtype == torch.bool)
-        and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
-    )
 
 
 def infer_config(path: Path, state: dict[str, Tensor], name: str | None = None) -> RunConfig:
@@ -211,11 +159,11 @@ def _their_name(name: str, steps: int) -> str:
     return prefix + rest
 
 
-def _convert(reader: _Reader, ours: str, theirs: str, shape: tuple[int, ...]) -> Tensor:
+def _convert(reader: Reader, ours: str, theirs: str, shape: tuple[int, ...]) -> Tensor:
     """Return the tensor that `ours` is made of."""
     if theirs.endswith("rescale."):
         gain, direction = reader.take(f"{theirs}weight_g", shape), reader.take(f"{theirs}weight_v", shape)
-        return gain * direction.sign()  # weight norm of one number a channel
+        return gain * direction.sign()  # weight norm of one number per channel
     if "bias_*h" in theirs:
         return reader.take(theirs.replace("*", "i"), shape) + reader.take(theirs.replace("*", "h"), shape)
     if theirs.endswith("is_initialized"):
@@ -228,7 +176,7 @@ def _convert(reader: _Reader, ours: str, theirs: str, shape: tuple[int, ...]) ->
     return tensor
 
 
-def read_checkpoint(path: str | Path, name: str | None = None) -> tuple[DensityModel, RunConfig]:
+def read_checkpoint(path: str | Path, name: str | None = None) -> tuple[FlowModel, RunConfig]:
     """Return the model of a checkpoint, in eval mode, and its run config.
 
     `name` stands in for the file's name where that was changed. Raises `CheckpointError` naming the first
@@ -239,17 +187,15 @@ def read_checkpoint(path: str | Path, name: str | None = None) -> tuple[DensityM
     config = infer_config(path, state, name)
     options = config.options
     model = build(config)
-    reader = _Reader(path, state)
+    assert isinstance(model, FlowModel)
+    reader = Reader(path, state)
     # Their last level has a context network too, and never uses it.
     last = f"flow.c_prior.prior_list.{options['levels'] - 1}.z1_cond_network."
     width = model.latent_shapes[-1][0]
-    for key, shape in (
-        ("0.weight", (32, width, 5, 5)),
-        ("0.bias", (32,)),
-        ("2.weight", (4, 32, 5, 5)),
-        ("2.bias", (4,)),
-    ):
-        reader.take(last + key, shape)
+    reader.take(f"{last}0.weight", (32, width, 5, 5))
+    reader.take(f"{last}0.bias", (32,))
+    reader.take(f"{last}2.weight", (4, 32, 5, 5))
+    reader.take(f"{last}2.bias", (4,))
     weights = {
         ours: _convert(reader, ours, _their_name(ours, options["steps"]), tuple(tensor.shape))
         for ours, tensor in model.state_dict().items()
@@ -272,7 +218,7 @@ def import_checkpoint(path: str | Path, out: str | Path, name: str | None = None
     model, config = read_checkpoint(path, name)
     write_json(out / CONFIG, config.to_json())
     save(model, config, out / WEIGHTS)
-    receipt = {
+    receipt: dict[str, Any] = {
         "config_hash": config_hash(config),
         "config": config.to_json(),
         "data_digest": None,

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from marscf import __version__
+from marscf.code import behind
 from marscf.errors import CheckpointError
 from marscf.files import digest, read_json, replacing, seed_from, sha256_file, write_json
 from marscf.images import stretched
@@ -66,8 +67,8 @@ def three_channels(images: np.ndarray, grey_levels: int) -> np.ndarray:
 
 
 def identity(data_digest: str) -> str:
-    """What a trained extractor depends on, hashed: the data, the recipe and this file."""
-    return digest({"data": data_digest, "recipe": RECIPE, "code": sha256_file(__file__)})
+    """What a trained extractor depends on, hashed: the data, the recipe and the code."""
+    return digest({"data": data_digest, "recipe": RECIPE, "code": behind("extractor")})
 
 
 def train_extractor(

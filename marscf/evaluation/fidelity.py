@@ -15,17 +15,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from marscf.code import behind
 from marscf.data.arrays import open_split, read_manifest
 from marscf.errors import EvaluationError
-from marscf.evaluation import digits_net, extractors, sampling
 from marscf.evaluation.extractors import Extractor
 from marscf.evaluation.measurements import measurement
 from marscf.evaluation.stream import discard, fill
-from marscf.files import digest, sha256_file
+from marscf.files import digest
 
 CACHE = Path("data/fidelity-cache")
 HALVES = 20  # random halves of the samples, for the standard error of FID
-EXTRACTION = [Path(str(module.__file__)) for module in (digits_net, extractors, sampling)]  # code of features
 KID_SUBSETS = 100
 KID_SUBSET_SIZE = 1000  # at most; half the images where there are fewer
 SPLITS = 10  # of the Inception score
@@ -62,7 +61,7 @@ def extract(
         "grey_levels": extractor.grey_levels,
         "extractor": extractor.name,
         "weights": extractor.weights_sha256,
-        "code": [sha256_file(file) for file in EXTRACTION],
+        "code": behind("features"),
         "torch-fidelity": library_version(),
     }
     path = cache / "features" / f"{digest(key)[:24]}.npy"

@@ -8,23 +8,24 @@ and on the image's index alone, so the batch size changes nothing but the roundi
 
 import math
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from marscf.code import behind
 from marscf.errors import EvaluationError
 from marscf.evaluation.measurements import measurement
-from marscf.evaluation.sampling import code_behind, seeded
+from marscf.evaluation.sampling import seeded
 from marscf.evaluation.stream import fill
 from marscf.files import digest, seed_from
-from marscf.gpu.graphs import Replays
-from marscf.nets.precision import tf32
+from marscf.kernels.graphs import Replays
+from marscf.kernels.precision import tf32
 
 if TYPE_CHECKING:
-    from marscf.models.base import DensityModel
+    from marscf.models.base import DensityModel, Estimate
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,15 @@ class Likelihood:
 
     `bound (N,)` is the mean over the draws, `importance_weighted (N,)` their log-mean-exp (None where it was
     not asked for, or the model takes no noise), `draws` and `importance_samples` how many were taken: 0 where
-    the model takes no noise and was scored once.
+    the model takes no noise and was scored once. `estimate` is which estimate of a stochastic log-determinant
+    was taken, None where the model has none.
     """
 
     bound: np.ndarray
     importance_weighted: np.ndarray | None
     draws: int
     importance_samples: int
+    estimate: "Estimate | None" = None
 
 
 #: The most that a stochastic log-determinant may add to the standard error of the mean, in bits/dim.
@@ -64,19 +67,17 @@ def evaluate_likelihood(
     after them: its name must hold what they depend on. Without it they lie in a temporary folder.
 
     A model whose `draw_noise` gives None is scored once; one with a stochastic log-determinant takes as many
-    `probes` as `LARGEST_ESTIMATION_ERROR` asks for. Raises `EvaluationError` where there are no images,
+    probes as `LARGEST_ESTIMATION_ERROR` asks for. Raises `EvaluationError` where there are no images,
     and naming the first image whose log-likelihood is not finite.
     """
     count = len(images)
     if count == 0:
         raise EvaluationError("no test images to score")
     model = model.float().eval()
-    while LARGEST_ESTIMATION_ERROR < estimation_error(model, images, seed) < math.inf:
-        model.probes *= 2
+    estimate = accurate_estimate(model, images, seed)
     random = model.draw_noise(1, torch.Generator().manual_seed(0)) is not None
     draws, importance_samples = (draws, importance_samples) if random else (0, 0)
     passes = max(draws, importance_samples, 1)
-
     recordings, recorded = Replays(), model.recorded
 
     def score(start: int, stop: int) -> np.ndarray:
@@ -85,12 +86,12 @@ def evaluate_likelihood(
         nats = np.empty((stop - start, passes))
         with torch.no_grad(), tf32(False):
             for draw in range(passes):
-                noise = torch.cat([model.draw_noise(1, g) for g in generators]) if random else None
-                # What a model draws beside its noise (a stochastic log-determinant) is seeded a batch.
-                with seeded("likelihood", seed, start, draw):
-                    log_prob = (
-                        recordings.run(model.log_prob, [x, noise]) if recorded else model.log_prob(x, noise)
-                    )
+                noise = _noise(model, generators)
+                with seeded("likelihood", seed, start, draw):  # for what a model draws besides
+                    if recorded:
+                        log_prob = recordings.run(model.log_prob, [x, noise])
+                    else:
+                        log_prob = model.log_prob(x, noise, estimate)
                     nats[:, draw] = log_prob.double().cpu().numpy()
         refuse_non_finite(nats, start)
         return nats
@@ -101,38 +102,54 @@ def evaluate_likelihood(
         nats = np.array(
             fill(path, shape, np.float64, score, batch_size, desc="likelihood", progress=progress)
         )
-    importance_weighted = None
-    if importance_samples:
-        chosen = nats[:, :importance_samples]
-        peak = chosen.max(axis=1)
-        importance_weighted = peak + np.log(np.exp(chosen - peak[:, None]).mean(axis=1))
-    return Likelihood(nats[:, : max(draws, 1)].mean(axis=1), importance_weighted, draws, importance_samples)
+    bound = nats[:, : max(draws, 1)].mean(axis=1)
+    importance_weighted = _log_mean_exp(nats[:, :importance_samples]) if importance_samples else None
+    return Likelihood(bound, importance_weighted, draws, importance_samples, estimate)
+
+
+def _noise(model: "DensityModel", generators: list[torch.Generator]) -> torch.Tensor | None:
+    """The noise of as many images as there are generators, None where the model takes none."""
+    drawn = [noise for generator in generators if (noise := model.draw_noise(1, generator)) is not None]
+    return torch.cat(drawn) if drawn else None
+
+
+def _log_mean_exp(values: np.ndarray) -> np.ndarray:
+    """Over the second axis."""
+    peak = values.max(axis=1)
+    result: np.ndarray = peak + np.log(np.exp(values - peak[:, None]).mean(axis=1))
+    return result
+
+
+def accurate_estimate(model: "DensityModel", images: np.ndarray, seed: int = 0) -> "Estimate | None":
+    """Return the model's estimate with as many probes as `LARGEST_ESTIMATION_ERROR` asks for, if it has one.
+
+    An error that is not finite is left to the scores themselves, which name the image.
+    """
+    estimate = model.estimate
+    if estimate is not None:
+        while LARGEST_ESTIMATION_ERROR < estimation_error(model, estimate, images, seed) < math.inf:
+            estimate = replace(estimate, probes=2 * estimate.probes)
+    return estimate
 
 
 @torch.no_grad()
-def estimation_error(model: "DensityModel", images: np.ndarray, seed: int = 0) -> float:
+def estimation_error(model: "DensityModel", estimate: "Estimate", images: np.ndarray, seed: int = 0) -> float:
     """Return what a stochastic log-determinant adds to the mean's standard error, in bits/dim.
 
-    From the difference of two independent estimates of the first images; 0 for a model that has none.
+    From the difference of two independent estimates of the first images.
     """
-    if model.estimate is None:
-        return 0.0
     some = torch.from_numpy(np.array(images[:ESTIMATED_TWICE])).to(model.device)
     noise = model.draw_noise(len(some), torch.Generator().manual_seed(seed_from("estimation", seed)))
-    kept, twice = model.estimate, []
-    try:
-        for model.estimate in (kept + 1, kept + 2):
-            with tf32(False):
-                twice.append(model.log_prob(some, noise).double())
-    finally:
-        model.estimate = kept
+    with tf32(False):
+        others = [replace(estimate, index=estimate.index + k) for k in (1, 2)]
+        twice = [model.log_prob(some, noise, other).double() for other in others]
     variance = (twice[0] - twice[1]).square().mean().item() / 2
     return math.sqrt(variance / len(images)) / (math.prod(model.shape) * math.log(2))
 
 
 def kept_scores(model: "DensityModel", cache: Path = Path("data/fidelity-cache"), **names: object) -> Path:
     """Return where an evaluation keeps its scores: the name hashes the code and all of `names`."""
-    key = {"code": code_behind(model, Path(__file__)), **names}
+    key = {"code": behind("likelihood", type(model)), **names}
     return cache / "likelihood" / f"{digest(key)[:24]}.npy"
 
 
@@ -160,14 +177,15 @@ def likelihood_measurements(
         if count == available
         else f"of {available} test images, dims {{}}"
     )
-    ending = f"{count} {which.format(dims)}, float32"
-    if model.estimate is not None:
+    name, ending = model.likelihood, f"{count} {which.format(dims)}, float32"
+    if result.estimate is not None:
+        name = f"{name}, {result.estimate.probes} probe(s) an image"
         ending = f"the log-determinant's error below {LARGEST_ESTIMATION_ERROR} bits/dim, {ending}"
-    protocol, weighted = f"{model.likelihood}, {ending}", ""
+    protocol, weighted = f"{name}, {ending}", ""
     if result.draws:
         noise = f"{ending}, noise seed {seed}"
-        protocol = f"{model.likelihood}, {result.draws} draw{'s' * (result.draws > 1)}, {noise}"
-        weighted = f"{model.likelihood}, importance-weighted over {result.importance_samples} draws, {noise}"
+        protocol = f"{name}, {result.draws} draw{'s' * (result.draws > 1)}, {noise}"
+        weighted = f"{name}, importance-weighted over {result.importance_samples} draws, {noise}"
     scale = -1 / (dims * math.log(2))
     entries = [
         measurement("bits_per_dim", *mean_and_error(result.bound * scale), count, protocol),

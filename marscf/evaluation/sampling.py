@@ -1,17 +1,18 @@
 """Images drawn from a model, in chunks whose randomness is a pure function of (seed, chunk index)."""
 
 import contextlib
-import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
+from marscf.code import behind
 from marscf.errors import EvaluationError
 from marscf.evaluation.stream import fill
-from marscf.files import digest, seed_from, sha256_file
+from marscf.files import digest, seed_from
 
 if TYPE_CHECKING:
     from marscf.models.base import DensityModel
@@ -52,6 +53,24 @@ def chunk_sizes(count: int, batch_size: int) -> list[int]:
     return [min(batch_size, count - start) for start in range(0, count, batch_size)]
 
 
+def draw(
+    model: "DensityModel",
+    count: int,
+    *,
+    batch_size: int = 250,
+    seed: int = 0,
+    temperature: float = 1.0,
+    progress: bool = False,
+) -> np.ndarray:
+    """Draw `count` images, `uint8 (count,C,H,W)`, in chunks of `batch_size`."""
+    chunks = []
+    with tqdm(total=count, unit="image", desc="sample", disable=not progress) as bar:
+        for index, size in enumerate(chunk_sizes(count, batch_size)):
+            chunks.append(sample_chunk(model, size, seed, index, temperature))
+            bar.update(size)
+    return np.concatenate(chunks)
+
+
 def draw_samples(
     model: "DensityModel",
     weights_sha256: str,
@@ -70,7 +89,7 @@ def draw_samples(
     """
     key = {
         "weights": weights_sha256,
-        "code": code_behind(model, Path(__file__)),
+        "code": behind("sample", type(model)),
         "count": count,
         "batch_size": batch_size,
         "seed": seed,
@@ -87,12 +106,3 @@ def draw_samples(
         progress=progress,
     )
     return path
-
-
-def code_behind(model: "DensityModel", *more: Path) -> str:
-    """Hash the sources that a model's numbers depend on, and `more` files."""
-    package = Path(__file__).parents[1]
-    files = [Path(inspect.getfile(type(model))), *more]
-    for room in ("models", "flows", "priors", "nets", "gpu"):
-        files += sorted((package / room).rglob("*.py"))
-    return digest([sha256_file(file) for file in files])

@@ -1,1 +1,1 @@
-"""Bijections: one a file, all tested by one loop (tests/flows)."""
+"""Bijections, each in a file of its own; one loop tests them all (tests/flows)."""

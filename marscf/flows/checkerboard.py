@@ -3,6 +3,8 @@
 With `stripes` its even and its odd columns do.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -19,12 +21,12 @@ class Checkerboard(Bijection):
         super().__init__()
         self.stripes = stripes
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
         """Map `x (B,C,H,W)`, W even, to `(B,2C,H,W/2)`; log_det is 0."""
         even, odd = x.unflatten(3, (-1, 2)).unbind(4)
-        return self._swap_odd_rows(even, odd), torch.zeros(len(x), dtype=x.dtype, device=x.device)
+        return self._swap_odd_rows(even, odd), x.new_zeros(len(x))
 
-    def inverse(self, z: Tensor) -> Tensor:
+    def inverse(self, z: Tensor, context: Any = None) -> Tensor:
         """Map `z (B,2C,H,W/2)` to `(B,C,H,W)`."""
         even, odd = self._swap_odd_rows(*z.chunk(2, dim=1)).chunk(2, dim=1)
         return torch.stack((even, odd), dim=4).flatten(3)
@@ -39,10 +41,10 @@ class Checkerboard(Bijection):
 class UndoCheckerboard(Checkerboard):
     """`Checkerboard` the other way round: halves to squares."""
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
         """Map `x (B,2C,H,W/2)` to `(B,C,H,W)`; log_det is 0."""
-        return super().inverse(x), torch.zeros(len(x), dtype=x.dtype, device=x.device)
+        return super().inverse(x), x.new_zeros(len(x))
 
-    def inverse(self, z: Tensor) -> Tensor:
+    def inverse(self, z: Tensor, context: Any = None) -> Tensor:
         """Map `z (B,C,H,W)`, W even, to `(B,2C,H,W/2)`."""
         return super().forward(z)[0]

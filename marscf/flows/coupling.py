@@ -3,117 +3,128 @@
 The base class splits and joins; the children write the elementwise map.
 """
 
+from abc import abstractmethod
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from marscf.flows.bijection import Bijection
 from marscf.flows.mixture import inverse_log_odds, log_odds
-from marscf.gpu.fused import fused
-from marscf.nets.affine_net import AffineNet
-from marscf.nets.gated_attention import GatedAttentionNet
-from marscf.nets.precision import exact
+from marscf.kernels.compiled import fused
+from marscf.kernels.precision import exact
 
 
 class Coupling(Bijection):
-    """`y = f(x; θ(c))` for the half that changes, `x`, and the half that stays, `c`.
+    """`y = f(x; net(c))`, with x the half that is transformed and c the half that stays as it is.
 
-    Subclasses owe `elementwise` and `elementwise_inverse`, and say with `changes_first` which half changes.
-    Raises no error for an odd number of channels: the second half is then the larger.
+    Subclasses implement `elementwise` and `elementwise_inverse`. The number of channels is even. A context
+    `(B,A,H,W)` is a further input of `net`.
     """
 
-    changes_first = False
+    #: Whether the first half is transformed, not the second.
+    transforms_first: ClassVar[bool] = False
 
     def __init__(self, net: nn.Module):
         super().__init__()
         self.net = net
 
-    def elementwise(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """Map `x` given the network's output `raw`; returns `y` and `log |dy/dx|`, both shaped as `x`."""
-        raise NotImplementedError
+    @abstractmethod
+    def elementwise(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """Map `x` given the network's output; return `y` and `log |dy/dx|`, both shaped as `x`."""
 
-    def elementwise_inverse(self, y: Tensor, raw: Tensor) -> Tensor:
-        """The inverse of `elementwise` in its first argument."""
-        raise NotImplementedError
+    @abstractmethod
+    def elementwise_inverse(self, y: Tensor, params: Tensor) -> Tensor:
+        """Invert `elementwise` in its first argument."""
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """See `Bijection.forward`."""
-        first, second = self._split(x)
-        moved, still = (first, second) if self.changes_first else (second, first)
-        raw = self.net(still)
+        transformed, identity = self._split(x)
+        params = self._params(identity, context)
         with exact(x):
-            moved, log_slope = self.elementwise(moved, raw.to(x.dtype))
-            return self._join(moved, still), log_slope.flatten(1).sum(1)
+            transformed, log_slope = self.elementwise(transformed, params.to(x.dtype))
+            return self._join(transformed, identity), log_slope.flatten(1).sum(1)
 
-    def inverse(self, z: Tensor) -> Tensor:
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """See `Bijection.inverse`."""
-        first, second = self._split(z)
-        moved, still = (first, second) if self.changes_first else (second, first)
-        raw = self.net(still)
+        transformed, identity = self._split(z)
+        params = self._params(identity, context)
         with exact(z):
-            return self._join(self.elementwise_inverse(moved, raw.to(z.dtype)), still)
+            return self._join(self.elementwise_inverse(transformed, params.to(z.dtype)), identity)
 
-    @staticmethod
-    def _split(x: Tensor) -> tuple[Tensor, Tensor]:
-        half = x.shape[1] // 2
-        return x[:, :half], x[:, half:]
+    def _params(self, identity: Tensor, context: Tensor | None) -> Tensor:
+        params: Tensor = self.net(identity) if context is None else self.net(identity, context)
+        return params
 
-    def _join(self, moved: Tensor, still: Tensor) -> Tensor:
-        return torch.cat((moved, still) if self.changes_first else (still, moved), dim=1)
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        first, second = x.chunk(2, dim=1)
+        return (first, second) if self.transforms_first else (second, first)
+
+    def _join(self, transformed: Tensor, identity: Tensor) -> Tensor:
+        halves = (transformed, identity) if self.transforms_first else (identity, transformed)
+        return torch.cat(halves, dim=1)
 
 
 class AffineCoupling(Coupling):
-    """`y = σ(s + 2) x + t` (Glow); shift t and raw scale s alternate in the network's output channels."""
+    """`y = σ(s + 2) x + t` (Glow, arXiv 1807.03039), for the second half of the channels.
 
-    def __init__(self, channels: int, hidden_channels: int):
-        half = channels // 2
-        super().__init__(AffineNet(half, hidden_channels, 2 * (channels - half)))
+    The output channels of `net`, two per channel of x, are t and s in turn.
+    """
 
     @fused
-    def elementwise(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+    def elementwise(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """See `Coupling.elementwise`."""
-        shift, scale = raw[:, 0::2], raw[:, 1::2] + 2
+        shift, scale = params[:, 0::2], params[:, 1::2] + 2
         return x * torch.sigmoid(scale) + shift, functional.logsigmoid(scale)
 
-    def elementwise_inverse(self, y: Tensor, raw: Tensor) -> Tensor:
+    def elementwise_inverse(self, y: Tensor, params: Tensor) -> Tensor:
         """See `Coupling.elementwise_inverse`."""
-        shift, scale = raw[:, 0::2], raw[:, 1::2] + 2
+        shift, scale = params[:, 0::2], params[:, 1::2] + 2
         return (y - shift) / torch.sigmoid(scale)
 
 
 class MixLogCDFCoupling(Coupling):
     """`y = (logit F(x) + b) exp(a)`, F the CDF of a mixture of logistics (Flow++, arXiv 1902.00275).
 
-    The network's output is, a channel of x: raw scale, b, and logits, means and log-scales of the K
-    components; `a = rescale tanh(raw scale)`, log-scales are at least -7. `net` are the options of the
-    `GatedAttentionNet`.
+    The first half is transformed. Per channel of it, `net` puts out `params_per_channel(K)` numbers: raw
+    scale, b, and the logits, means and log-scales of the K components. `a = rescale tanh(raw scale)`; a
+    log-scale is at least -7.
+
+    Args:
+        net: of the half that stays.
+        channels: of the half that is transformed.
+        components: K.
     """
 
-    changes_first = True
+    transforms_first = True
 
-    def __init__(self, channels: int, hidden_channels: int, *, components: int, **net):
-        half = channels // 2
-        outputs = half * (2 + 3 * components)
-        super().__init__(GatedAttentionNet(channels - half, hidden_channels, outputs, **net))
+    def __init__(self, net: nn.Module, channels: int, components: int):
+        super().__init__(net)
         self.components = components
-        self.rescale = nn.Parameter(torch.ones(half, 1, 1))
+        self.rescale = nn.Parameter(torch.ones(channels, 1, 1))
 
-    def parameters_from(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    @staticmethod
+    def params_per_channel(components: int) -> int:
+        """How many numbers of the network's output belong to one channel."""
+        return 2 + 3 * components
+
+    def parameters_from(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Split the network's output into a, b `(B,C,H,W)` and logits, means, log-scales `(B,K,C,H,W)`."""
         k = self.components
-        raw = raw.unflatten(1, (2 + 3 * k, -1))
-        scale, shift, logits, means, log_scales = raw.split((1, 1, k, k, k), dim=1)
+        params = params.unflatten(1, (self.params_per_channel(k), -1))
+        scale, shift, logits, means, log_scales = params.split((1, 1, k, k, k), dim=1)
         scale = self.rescale * torch.tanh(scale.squeeze(1))
         return scale, shift.squeeze(1), logits, means, log_scales.clamp(min=-7)
 
     @fused
-    def elementwise(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+    def elementwise(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """See `Coupling.elementwise`."""
-        scale, shift, *mixture = self.parameters_from(raw)
-        value, log_slope = log_odds(x, *mixture)
+        scale, shift, logits, means, log_scales = self.parameters_from(params)
+        value, log_slope = log_odds(x, logits, means, log_scales)
         return (value + shift) * torch.exp(scale), log_slope + scale
 
-    def elementwise_inverse(self, y: Tensor, raw: Tensor) -> Tensor:
+    def elementwise_inverse(self, y: Tensor, params: Tensor) -> Tensor:
         """See `Coupling.elementwise_inverse`."""
-        scale, shift, *mixture = self.parameters_from(raw)
-        return inverse_log_odds(y * torch.exp(-scale) - shift, *mixture)
+        scale, shift, logits, means, log_scales = self.parameters_from(params)
+        return inverse_log_odds(y * torch.exp(-scale) - shift, logits, means, log_scales)

@@ -22,7 +22,7 @@ Product = Callable[[Tensor], Tensor]
 
 @dataclass
 class Roulette:
-    """The unbiased estimator.
+    """The unbiased estimate.
 
     Attributes:
         probes: v, of unit variance, `(M,B,C,H,W)`; the estimates are averaged over M.
@@ -65,6 +65,11 @@ class WholeJacobian:
         matrix = identity + torch.stack(rows, dim=1)
         inverse = torch.linalg.inv(matrix)
         return torch.linalg.slogdet(matrix).logabsdet, inverse.transpose(0, 1).reshape(basis.shape), basis
+
+
+#: How a flow's residual blocks find their log-determinants: the strategy for the block at a place among the
+#: layers, given its input; None where no log-determinant is wanted, and 0 stands in its place.
+Strategies = Callable[[Tensor, int], Roulette | WholeJacobian | None]
 
 
 class ResidualStep(torch.autograd.Function):

@@ -1,36 +1,34 @@
 """Logit: from the unit cube to unbounded values."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from marscf.errors import ConfigError
 from marscf.flows.bijection import Bijection
-from marscf.nets.precision import exact
+from marscf.kernels.precision import exact
 
 
 class Logit(Bijection):
     """`z = logit(margin + (1 - 2 margin) (y + 1/2))` for y in [-1/2,1/2] (RealNVP, arXiv 1605.08803).
 
-    Raises `ConfigError` for a margin that is not in (0,1/2).
+    The margin is in (0,1/2).
     """
 
     def __init__(self, margin: float = 0.05):
         super().__init__()
-        if not 0 < margin < 0.5:
-            raise ConfigError(f"options.logit_margin: {margin} is not in (0,0.5)")
         self.margin, self.width = margin, 1 - 2 * margin
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
         """See `Bijection.forward`; with p = σ(z), `log_det = Σ log width - log p - log(1 - p)`."""
         with exact(x):
-            # Bounded: an image that a flow drew may lie outside of [-1/2,1/2], where there is no logit.
+            # Bounded by eps: an image that a flow drew may lie outside [-1/2,1/2], where there is no logit.
             z = torch.logit(self.margin + self.width * (x + 0.5), eps=torch.finfo(x.dtype).eps)
             slopes = math.log(self.width) - functional.logsigmoid(z) - functional.logsigmoid(-z)
             return z, slopes.flatten(1).sum(1)
 
-    def inverse(self, z: Tensor) -> Tensor:
+    def inverse(self, z: Tensor, context: Any = None) -> Tensor:
         """See `Bijection.inverse`; unbounded z give y a little beyond [-1/2,1/2]."""
         return (torch.sigmoid(z) - self.margin) / self.width - 0.5

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,37 +10,39 @@ from torch.autograd.function import once_differentiable
 
 from marscf.errors import EvaluationError
 from marscf.flows.bijection import Bijection
-from marscf.flows.log_det import ResidualStep, Roulette, WholeJacobian
+from marscf.flows.log_det import ResidualStep, Strategies, WholeJacobian
+from marscf.kernels.precision import at_least_float32, exact
 from marscf.nets.lipschitz import LipschitzNet
-from marscf.nets.precision import at_least_float32, exact
 
 TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-10}  # of an inverse, in the largest entry
 MAX_ITERATIONS = 2000
 
 
 class ResidualBlock(Bijection):
-    """`z = x + g(x)`; `forward` takes the strategy for its log-determinant (default: the whole Jacobian)."""
+    """`z = x + g(x)`. The context says how its log-determinant is found; without one, by the whole Jacobian.
 
-    def __init__(self, net: LipschitzNet):
+    `place` is the block's place among the layers of its flow, by which the context tells blocks apart.
+    """
+
+    def __init__(self, net: LipschitzNet, place: int = 0):
         super().__init__()
         self.net = net
+        self.place = place
 
-    def forward(self, x: Tensor, strategy: Roulette | WholeJacobian | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, context: Strategies | None = None) -> tuple[Tensor, Tensor]:
         """See `Bijection.forward`."""
+        strategy = WholeJacobian() if context is None else context(x, self.place)
         with exact(x):
-            return ResidualStep.apply(
-                self.net, strategy or WholeJacobian(), at_least_float32(x), *self.net.tensors()
-            )
+            if strategy is None:
+                return x + self.net(x), x.new_zeros(len(x))
+            z, log_det = ResidualStep.apply(self.net, strategy, at_least_float32(x), *self.net.tensors())
+            return z, log_det
 
-    def transform(self, x: Tensor) -> Tensor:
-        """Return z without its log-determinant."""
-        with exact(x):
-            return x + self.net(x)
-
-    def inverse(self, z: Tensor) -> Tensor:
+    def inverse(self, z: Tensor, context: Any = None) -> Tensor:
         """See `Bijection.inverse`; raises `EvaluationError` where the iteration does not reach 1e-5."""
         with exact(z):
-            return _Inverse.apply(self.net, at_least_float32(z), *self.net.tensors())
+            x: Tensor = _Inverse.apply(self.net, at_least_float32(z), *self.net.tensors())
+            return x
 
 
 class _Inverse(torch.autograd.Function):
@@ -67,20 +70,19 @@ class _Inverse(torch.autograd.Function):
 def fixed_point(step: Callable[[Tensor], Tensor], start: Tensor, bound: float) -> Tensor:
     """Iterate the contraction `step` until the error is below TOLERANCES by the contraction's own bound.
 
-    With Lipschitz constant `bound`, an iterate is within `bound / (1 - bound)` of its last move of the fixed
-    point; rounding sets a floor to that move. Raises `EvaluationError` for values that are not finite or do
-    not settle.
+    With Lipschitz constant `bound`, an iterate's distance from the fixed point is at most its last move times
+    `bound / (1 - bound)`; rounding sets a floor to that move. Raises `EvaluationError` for values that are
+    not finite or do not settle.
     """
     x = start
-    eps = torch.finfo(start.dtype).eps
-    enough = TOLERANCES[start.dtype] * (1 - bound) / bound
+    eps, factor = torch.finfo(start.dtype).eps, bound / (1 - bound)
     for _ in range(MAX_ITERATIONS):
         following = step(x)
         move, size = float((following - x).abs().max()), float(following.abs().max())
         x = following
         if not math.isfinite(move + size):
             break
-        if move <= max(enough, 4 * eps * size):
+        if factor * move <= TOLERANCES[start.dtype] or move <= 4 * eps * size:
             return x
     raise EvaluationError(
         f"a residual block's inverse still moves by {move:.2g} after at most {MAX_ITERATIONS} iterations; "

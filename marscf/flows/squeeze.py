@@ -1,6 +1,7 @@
 """Squeeze: space to channels."""
 
-import torch
+from typing import Any
+
 from torch import Tensor
 from torch.nn import functional
 
@@ -18,14 +19,14 @@ class Squeeze(Bijection):
         super().__init__()
         self.by_pixel = by_pixel
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
         """Map `x (B,C,H,W)` to `(B,4C,H/2,W/2)`; log_det is 0."""
         z = functional.pixel_unshuffle(x, 2)
         if self.by_pixel:
             z = z.unflatten(1, (-1, 4)).transpose(1, 2).flatten(1, 2)
-        return z, torch.zeros(len(x), dtype=x.dtype, device=x.device)
+        return z, x.new_zeros(len(x))
 
-    def inverse(self, z: Tensor) -> Tensor:
+    def inverse(self, z: Tensor, context: Any = None) -> Tensor:
         """Map `z (B,4C,H/2,W/2)` to `(B,C,H,W)`."""
         if self.by_pixel:
             z = z.unflatten(1, (4, -1)).transpose(1, 2).flatten(1, 2)

@@ -2,13 +2,13 @@
 
 import contextlib
 import importlib
-import inspect
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marscf.errors import CheckpointError, ConfigError, nearest
+from marscf.options import check_options
 from marscf.settings import RunConfig
 
 if TYPE_CHECKING:
@@ -22,13 +22,11 @@ WEIGHTS = "weights.safetensors"
 def build(config: RunConfig) -> "DensityModel":
     """Build the model of a resolved run config (see `marscf.config.resolve`), with fresh weights.
 
-    `config.model` is `module.Class`, in `marscf.models` or importable from elsewhere.
+    `config.model` is `module.Class`, in `marscf.models` or importable from elsewhere. Raises `ConfigError`
+    for options that it does not declare, or that are out of range.
     """
     kind = model_class(config.model)
-    known = [name for name, p in inspect.signature(kind).parameters.items() if p.kind is p.KEYWORD_ONLY]
-    for name in config.options:
-        if name not in known:
-            raise ConfigError(f"options: {config.model} has no option {name!r}{nearest(name, known)}")
+    check_options(config.model, config.options)
     return kind(config.data.shape, config.data.grey_levels, **config.options)
 
 
@@ -42,9 +40,10 @@ def model_class(model: str) -> type["DensityModel"]:
             if not f"{name}.".startswith(f"{error.name}."):
                 raise  # the module is there, and lacks something else
             continue
-        if hasattr(module, class_name):
-            return getattr(module, class_name)
-        raise ConfigError(f"model: no class {class_name!r} in {name}")
+        if class_name not in vars(module):
+            raise ConfigError(f"model: no class {class_name!r} in {name}")
+        kind: type[DensityModel] = vars(module)[class_name]
+        return kind
     known = [path.stem for path in Path(__file__).parent.glob("[a-z]*.py")]
     raise ConfigError(f"model: no module {module_name!r} in marscf.models{nearest(module_name, known)}")
 
@@ -66,6 +65,7 @@ def load(run: str | Path, device: "str | torch.device" = "cpu") -> "DensityModel
     if whole_run:
         _check_config(path, config)
     model = build(config)
+    weights = model.current_names(weights)
     own = model.state_dict()
     for name, tensor in own.items():
         if name not in weights:

@@ -6,43 +6,83 @@ Images are `uint8 (B,C,H,W)` with values `0 … grey_levels-1`. A continuous mod
 """
 
 import math
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from marscf.errors import ConfigError
-from marscf.flows.identity import Identity
+from marscf.flows.bijection import Bijection
+from marscf.flows.chain import Chain
 from marscf.flows.logit import Logit
-from marscf.gpu import graphs
-from marscf.gpu.graphs import Replays
+from marscf.kernels import graphs
+from marscf.kernels.cached import forget
+from marscf.kernels.graphs import Replays
 from marscf.options import Margin
+from marscf.priors.prior import Prior
+
+if TYPE_CHECKING:
+    from marscf.data.arrays import Joined
 
 Shape = tuple[int, int, int]
+V = TypeVar("V")
 
 
-class DensityModel(nn.Module):
-    """A density of discrete images. Subclasses owe `log_prob` and `sample`.
+@dataclass(frozen=True)
+class Estimate:
+    """Which estimate `log_prob` gives in eval mode, where a model can only estimate it.
 
-    Constructors take `(shape, grey_levels, *, <options>)`; the keyword-only options with their annotations
-    are the schema of `options:` in `config/systems/`. Batch size and device are never baked in. A model that
-    can recompute activations in the backward pass has an attribute `activation_checkpointing: bool`.
+    Attributes:
+        probes: random vectors per image; the estimate is the mean over them.
+        index: 0, 1, …: estimates of different index are independent.
     """
 
-    #: What `log_prob` is, in the words of the measurement's protocol.
-    likelihood = "exact"
-    #: Which of its independent estimates `log_prob` gives in eval mode, each the mean over
-    #: `probes`; None where it estimates nothing.
-    estimate: int | None = None
+    probes: int
+    index: int = 0
+
+
+class DensityModel(nn.Module, ABC):
+    """A density of discrete images. Subclasses implement `log_prob` and `sample`.
+
+    Constructors take `(shape, grey_levels, *, <options>)`; the keyword-only options with their annotations
+    are the schema of `options:` in `config/systems/`. Whoever builds a model has checked them. Weights depend
+    on neither batch size nor device. What a model can do besides is said by the attributes below.
+    """
+
+    #: Whether `fit` finds the weights in closed form; if not, they are trained by gradient steps.
+    closed_form: ClassVar[bool] = False
+    #: Whether `activation_checkpointing` has an effect.
+    can_recompute: ClassVar[bool] = False
     #: Whether its kernels depend on no value and never wait for the device: a GPU then replays them
-    #: (`marscf.gpu.graphs`).
-    replayable = False
+    #: (`marscf.kernels.graphs`).
+    replayable: ClassVar[bool] = False
     #: Why sampling time depends on the weights, or None where it does not.
-    sampling_depends_on_weights: str | None = None
+    sampling_depends_on_weights: ClassVar[str | None] = None
+    #: What weights were called in older files: pattern → replacement, for the start of a name.
+    renamed: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, shape: Shape, grey_levels: int):
         super().__init__()
-        self.shape: Shape = tuple(shape)
+        channels, height, width = shape
+        self.shape: Shape = (channels, height, width)
         self.grey_levels = grey_levels
+        #: Whether the backward pass computes activations again, to save memory; set by the trainer.
+        self.activation_checkpointing = False
+
+    @property
+    def likelihood(self) -> str:
+        """What `log_prob` is, in the words of the measurement's protocol."""
+        return "exact"
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """The estimate that `log_prob` gives unless it is asked for another; None for an exact value."""
+        return None
 
     @property
     def dims(self) -> int:
@@ -59,6 +99,11 @@ class DensityModel(nn.Module):
         """Whether its work is recorded where it is: replayable, on a GPU that records."""
         return self.replayable and graphs.serve(self.device)
 
+    def train(self, mode: bool = True) -> Self:
+        """See `nn.Module.train`; what was derived from the weights is derived again, however they changed."""
+        forget()
+        return super().train(mode)
+
     def draw_noise(self, n: int, generator: torch.Generator | None = None) -> Tensor | None:
         """Draw the randomness that `log_prob` of `n` images needs, or None where it needs none.
 
@@ -67,13 +112,21 @@ class DensityModel(nn.Module):
         """
         return None
 
-    def log_prob(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
+    @abstractmethod
+    def log_prob(self, x: Tensor, noise: Tensor | None = None, estimate: Estimate | None = None) -> Tensor:
         """Return the log-likelihood `(B,)`, in nats, of discrete images `x (B,C,H,W) uint8`.
 
         Where the model is dequantised, `noise` (from `draw_noise`; drawn afresh when None) makes it a
         one-draw estimate whose mean over draws is a lower bound and whose log-mean-exp is the
-        importance-weighted bound.
+        importance-weighted bound. `estimate` counts only in eval mode, and only for a model that has one.
         """
+
+    @abstractmethod
+    def sample(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+        """Draw `n` images, `uint8 (n,C,H,W)`; `temperature` scales the noise (or divides the logits)."""
+
+    def fit(self, images: "np.ndarray | Joined") -> None:
+        """Set the weights from training images `uint8 (N,C,H,W)`; of models with `closed_form` alone."""
         raise NotImplementedError
 
     def begin_step(self) -> None:
@@ -95,33 +148,49 @@ class DensityModel(nn.Module):
         self.log_prob(x, noise)
         self.train(training)
 
-    def sample(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
-        """Draw `n` images, `uint8 (n,C,H,W)`; `temperature` scales the noise (or divides the logits)."""
-        raise NotImplementedError
+    @classmethod
+    def current_names(cls, weights: Mapping[str, V]) -> dict[str, V]:
+        """Return weights, or whatever goes by their names, under the names that they have now."""
+        current = {}
+        for name, value in weights.items():
+            for pattern, replacement in cls.renamed.items():
+                name = re.sub(f"^{pattern}", replacement, name)
+            current[name] = value
+        return current
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """See `nn.Module.load_state_dict`; takes weights under older names too."""
+        return super().load_state_dict(self.current_names(state_dict), *args, **kwargs)
 
 
 class FlowModel(DensityModel):
-    """A normalizing flow on dequantised images. Subclasses owe the methods marked below.
+    """A normalizing flow on dequantised images. Subclasses implement the abstract methods below.
 
     With `logit_margin`, the flow sees `logit(margin + (1 - 2 margin) · pixel)` in place of the pixel, which
     spreads out black and white pixels. It is a bijection like any other: its log-determinant counts, and
     `decode` inverts it.
     """
 
-    #: What `log_prob` is without the transforms of the pixels.
-    bound = "lower bound, uniform dequantisation"
+    #: What `log_prob` is, without what `likelihood` adds of the pixels' transform.
+    bound: ClassVar[str] = "lower bound, uniform dequantisation"
 
     def __init__(self, shape: Shape, grey_levels: int, logit_margin: Margin = None):
         super().__init__(shape, grey_levels)
+        self.logit_margin = logit_margin
         #: What every image passes first: the logit, or nothing.
-        self.pixels = Identity() if logit_margin is None else Logit(logit_margin)
+        self.pixels: Bijection = Chain() if logit_margin is None else Logit(logit_margin)
         self._drawing = Replays()
 
     @property
     def likelihood(self) -> str:
         """See `DensityModel.likelihood`; names the logit's margin."""
-        margin = getattr(self.pixels, "margin", None)
+        margin = self.logit_margin
         return self.bound if margin is None else f"{self.bound}, logit margin {margin:g}"
+
+    @property
+    def last_prior(self) -> Prior | None:
+        """The prior of the last latent, where it has one over its channels."""
+        return None
 
     def draw_noise(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw dequantisation noise `u` in [0,1), `(n,C,H,W)`."""
@@ -140,7 +209,7 @@ class FlowModel(DensityModel):
         levels = torch.floor((y.float() + 0.5) * self.grey_levels).nan_to_num(0.0)
         return levels.clamp(0, self.grey_levels - 1).to(torch.uint8)
 
-    def log_prob(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
+    def log_prob(self, x: Tensor, noise: Tensor | None = None, estimate: Estimate | None = None) -> Tensor:
         """See `DensityModel.log_prob`: `log p(y) - D log(grey_levels)`."""
         if noise is None:
             noise = self.draw_noise(len(x))
@@ -150,10 +219,9 @@ class FlowModel(DensityModel):
     def sample(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """See `DensityModel.sample`."""
         eps = self.draw_eps(n, temperature, generator)
-        if self.recorded and not self.training:
-            y = self._drawing.run(lambda *own: self.decode_noise(list(own)), eps, self.parameters())
-        else:
-            y = self.decode_noise(eps)
+        if not self.recorded or self.training:
+            return self.to_discrete(self.decode_noise(eps))
+        y = self._drawing.run(lambda *own: self.decode_noise(list(own)), eps, self.parameters())
         return self.to_discrete(y)
 
     def decode_noise(self, eps: list[Tensor]) -> Tensor:
@@ -163,7 +231,7 @@ class FlowModel(DensityModel):
     def draw_eps(
         self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None
     ) -> list[Tensor]:
-        """Draw standard-normal noise times `temperature`, one tensor a latent."""
+        """Draw standard-normal noise times `temperature`, one tensor per latent."""
         device = generator.device if generator is not None else "cpu"
         dtype = next(self.parameters()).dtype
         return [
@@ -175,35 +243,36 @@ class FlowModel(DensityModel):
         """Return the latents of `uint8` images; with `noise=None` at the middle of their grey level."""
         return self.encode_continuous(self.to_continuous(x, noise))[0]
 
-    # ---- owed by subclasses
+    def log_density(self, y: Tensor) -> Tensor:
+        """Return `log p(y)`, `(B,)` nats, of continuous images."""
+        latents, log_det = self.encode_continuous(y)
+        return self.latent_log_prob(latents) + log_det
+
+    # ---- implemented by subclasses
 
     @property
+    @abstractmethod
     def latent_shapes(self) -> list[Shape]:
         """Shapes of the latents, in the order of `encode`, without the batch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def encode_continuous(self, y: Tensor) -> tuple[list[Tensor], Tensor]:
         """Map `y (B,C,H,W)` in [-1/2,1/2) to its latents and the flow's `log_det (B,)` in nats."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(self, latents: list[Tensor]) -> Tensor:
         """Map latents back to `y (B,C,H,W)`; the inverse of `encode_continuous`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def latents_from(self, eps: list[Tensor]) -> list[Tensor]:
         """Map standard-normal noise to latents drawn from the prior (MARPS for a mAR prior)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def latent_log_prob(self, latents: list[Tensor]) -> Tensor:
         """Return the prior's `log p(z)`, `(B,)` nats, each context recomputed from what is decoded.
 
         Differentiable in `latents`: the interpolation study climbs it.
         """
-        raise NotImplementedError
-
-    def log_density(self, y: Tensor) -> Tensor:
-        """Return `log p(y)`, `(B,)` nats, of continuous images."""
-        raise NotImplementedError
 
 
 def check_images(x: Tensor, shape: Shape) -> None:

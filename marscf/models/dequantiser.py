@@ -1,33 +1,67 @@
 """Variational dequantisation (Flow++, arXiv 1902.00275, section 3.1): noise drawn from a learned `q(u|x)`."""
 
-from itertools import zip_longest
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from marscf.flows.chain import Chain
 from marscf.flows.checkerboard import Checkerboard
-from marscf.flows.coupling import MixLogCDFCoupling
 from marscf.flows.halves import SwapHalves
 from marscf.models.flowpp_steps import Steps
 from marscf.nets.gated_attention import GatedBlock, GatedConv, learned_positions, place_code
-from marscf.nets.precision import exact
 from marscf.nets.weight_norm import WeightNormConv2d
 from marscf.priors.gaussian import gaussian_log_density
 
 CONTEXT_CHANNELS = 32  # of the network that looks at the image
 
 
-class ContextCoupling(MixLogCDFCoupling):
-    """A mixture coupling whose network also sees a context `(B,aux_channels,H,W)`; used forwards alone."""
+class ContextNet(nn.Module):
+    """The network that looks at the image; the checkerboard's halves, as channels, are what q sees of it.
 
-    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Bijection.forward`."""
-        moved, still = self._split(x)
-        raw = self.net(still, context)
-        with exact(x):
-            moved, log_slope = self.elementwise(moved, raw.to(x.dtype))
-            return self._join(moved, still), log_slope.flatten(1).sum(1)
+    Args:
+        channels: of the images.
+        size: (H, W) of the image halves.
+        steps: what the steps of q are made of.
+        stripes: whether the checkerboard is one of columns.
+        kind: "full", "halves" or "attention"; see the option `context` of `FlowPP`.
+        blocks: gated convolutions in it.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        size: tuple[int, int],
+        steps: Steps,
+        *,
+        stripes: bool,
+        kind: str,
+        blocks: int,
+    ):
+        super().__init__()
+        self.checkerboard = Checkerboard(stripes)
+        self.on_halves = kind != "full"
+        self.out_channels = CONTEXT_CHANNELS if self.on_halves else 2 * CONTEXT_CHANNELS
+        self.entry = WeightNormConv2d(2 * channels if self.on_halves else channels, CONTEXT_CHANNELS, 3)
+        heads, dropout, dropped = (steps.net[name] for name in ("heads", "dropout", "dropped"))
+        kernel = 3 if self.on_halves else 1
+
+        def block() -> GatedBlock | GatedConv:
+            if kind == "attention":
+                return GatedBlock(CONTEXT_CHANNELS, heads, dropout, gate_kernel=kernel, dropped=dropped)
+            return GatedConv(CONTEXT_CHANNELS, dropout, gate_kernel=kernel, dropped=dropped)
+
+        self.blocks = nn.ModuleList(block() for _ in range(blocks))
+        learned = kind == "attention" and steps.positions == "learned"
+        self.positions = learned_positions(size, CONTEXT_CHANNELS) if learned else None
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Map images `y (B,C,H,W)` to what the couplings see of them, `(B,A,H,W/2)`."""
+        h: Tensor = self.checkerboard(2 * y)[0] if self.on_halves else 2 * y
+        h = self.entry(h)
+        code = place_code(self.positions, h)
+        for block in self.blocks:
+            h = block(h, code) if isinstance(block, GatedBlock) else h + block(h)
+        return h if self.on_halves else self.checkerboard(h)[0]
 
 
 class VariationalDequantiser(nn.Module):
@@ -56,56 +90,33 @@ class VariationalDequantiser(nn.Module):
         super().__init__()
         channels, height, width = shape
         pair, size = 2 * channels, (height, width // 2)
-        self.on_halves = context != "full"
-        self.entry = WeightNormConv2d(pair if self.on_halves else channels, CONTEXT_CHANNELS, 3)
-        heads, dropout, dropped = (steps.net[name] for name in ("heads", "dropout", "dropped"))
-        kernel = 3 if self.on_halves else 1
-
-        def block() -> GatedBlock | GatedConv:
-            if context == "attention":
-                return GatedBlock(CONTEXT_CHANNELS, heads, dropout, gate_kernel=kernel, dropped=dropped)
-            return GatedConv(CONTEXT_CHANNELS, dropout, gate_kernel=kernel, dropped=dropped)
-
-        self.look = nn.ModuleList(block() for _ in range(context_blocks))
-        learned = context == "attention" and steps.positions == "learned"
-        self.positions = learned_positions(size, CONTEXT_CHANNELS) if learned else None
         self.checkerboard = Checkerboard(stripes)
-        self.norms = nn.ModuleList(steps.norm(pair, size) for _ in range(couplings))
-        self.mixes = nn.ModuleList(mix for _ in range(couplings) for mix in steps.mix(pair))
-        aux_channels = CONTEXT_CHANNELS if self.on_halves else 2 * CONTEXT_CHANNELS
-        self.couplings = nn.ModuleList(
-            steps.coupling(pair, size, ContextCoupling, blocks=blocks, aux_channels=aux_channels)
-            for _ in range(couplings)
+        self.context_net = ContextNet(
+            channels, size, steps, stripes=stripes, kind=context, blocks=context_blocks
         )
-        self.swap = SwapHalves()
-
-    def context(self, y: Tensor) -> Tensor:
-        """Map images `y (B,C,H,W)` to what the couplings see of them, `(B,A,H,W/2)`."""
-        h = self.checkerboard(2 * y)[0] if self.on_halves else 2 * y
-        h = self.entry(h)
-        code = place_code(self.positions, h)
-        for block in self.look:
-            h = block(h, code) if isinstance(block, GatedBlock) else h + block(h)
-        return h if self.on_halves else self.checkerboard(h)[0]
+        # All of these before the couplings: so a seed gives the weights that it always gave.
+        mixes = [steps.mix(pair) for _ in range(couplings)]
+        self.steps = Chain(
+            *(
+                Chain(
+                    norm=steps.norm(pair, size),
+                    **mix,
+                    coupling=steps.coupling(pair, size, blocks, self.context_net.out_channels),
+                    swap=SwapHalves(),
+                )
+                for mix in mixes
+            )
+        )
 
     def forward(self, y: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
         """Map images `y (B,C,H,W)`, about in [-1/2,1/2], and Gaussian noise to `u` in (0,1) and `log q(u|x)`.
 
         `log q (B,)` is in nats: `log N(ε) - log |∂u/∂ε|`.
         """
-        context = self.context(y)
-        zero = eps.new_zeros(())
-        log_q = gaussian_log_density(eps, zero, zero).flatten(1).sum(1)
-        h = self.checkerboard(eps)[0]
-        for norm, mix, coupling in zip_longest(self.norms, self.mixes, self.couplings):
-            h, by_norm = norm(h)
-            log_q = log_q - by_norm
-            if mix is not None:
-                h, by_mix = mix(h)
-                log_q = log_q - by_mix
-            h, by_coupling = coupling(h, context)
-            log_q = log_q - by_coupling
-            h = self.swap.inverse(h)
+        h, _ = self.checkerboard(eps)
+        h, log_det = self.steps(h, self.context_net(y))
         h = self.checkerboard.inverse(h)
         log_slope = functional.logsigmoid(h) + functional.logsigmoid(-h)
-        return torch.sigmoid(h), log_q - log_slope.flatten(1).sum(1)
+        zero = eps.new_zeros(())
+        log_density = gaussian_log_density(eps, zero, zero) - log_slope
+        return torch.sigmoid(h), log_density.flatten(1).sum(1) - log_det

@@ -1,20 +1,19 @@
 """Flow++ (Ho et al., arXiv 1902.00275): variational dequantisation, mixture couplings with attention."""
 
-import inspect
 import math
-from typing import Literal, get_args
+from collections.abc import Iterator
+from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch import Tensor
 
 from marscf.errors import ConfigError
 from marscf.flows.bijection import Bijection
+from marscf.flows.chain import Chain
 from marscf.flows.checkerboard import Checkerboard, UndoCheckerboard
-from marscf.flows.coupling import MixLogCDFCoupling
 from marscf.flows.halves import SwapHalves
 from marscf.flows.squeeze import Squeeze
-from marscf.models.base import Shape
+from marscf.models.base import Estimate, Shape
 from marscf.models.dequantiser import VariationalDequantiser
 from marscf.models.flowpp_steps import Steps
 from marscf.models.one_latent import OneLatentFlow
@@ -58,14 +57,19 @@ class FlowPP(OneLatentFlow):
         context_blocks: blocks in it; None for as many as `dequantiser_blocks`.
 
     Raises:
-        ConfigError: sides that the squeeze and the checkerboards do not divide, or options out of range.
+        ConfigError: sides that the squeeze and the checkerboards do not divide, or heads that do not divide
+            `channels`.
     """
 
     bound = "ELBO, variational dequantisation"
     sampling_depends_on_weights = "Newton's method inverts the mixtures, in more steps where they are wide"
     replayable = True
-    #: Recompute each coupling's activations in the backward pass; set by the trainer.
-    activation_checkpointing: bool = False
+    renamed: ClassVar = {
+        r"dequantiser\.(entry|positions)": r"dequantiser.context_net.\1",
+        r"dequantiser\.look\.": "dequantiser.context_net.blocks.",
+        r"dequantiser\.(norm|coupling)s\.(\d+)\.": r"dequantiser.steps.\2.\1.",
+        r"dequantiser\.mixes\.(\d+)\.": r"dequantiser.steps.\1.mix.",
+    }
 
     def __init__(
         self,
@@ -93,9 +97,6 @@ class FlowPP(OneLatentFlow):
         context_blocks: PositiveInt | None = None,
     ):
         super().__init__(shape, grey_levels, logit_margin)
-        _check_choices(
-            split=split, actnorm=actnorm, mixing=mixing, positions=positions, dropped=dropped, context=context
-        )
         features, height, width = self.shape
         factor = 4 if checkerboard_after else 2
         if height % 2 or width % factor:
@@ -103,9 +104,8 @@ class FlowPP(OneLatentFlow):
                 f"Flow++ needs an even height and a width divisible by {factor}, images are {height}×{width}"
                 + ("; set options.checkerboard_after to 0" if not (height % 2 or width % 2) else "")
             )
-        net = {"components": components, "heads": heads, "dropout": dropout}
-        net |= {"dropped": dropped, "exit_elu": exit_elu}
-        steps = Steps(channels, actnorm, mixing, positions, net)
+        net = {"heads": heads, "dropout": dropout, "dropped": dropped, "exit_elu": exit_elu}
+        steps = Steps(channels, components, actnorm, mixing, positions, net)
         stripes = split == "stripes"
         self.dequantiser = VariationalDequantiser(
             self.shape,
@@ -117,27 +117,25 @@ class FlowPP(OneLatentFlow):
             context_blocks=context_blocks or dequantiser_blocks,
         )
 
-        def couplings(number: int, pair_channels: int, size: tuple[int, int]) -> list[Bijection]:
-            layers: list[Bijection] = []
+        def couplings(number: int, pair_channels: int, size: tuple[int, int]) -> Iterator[Bijection]:
             for _ in range(number):
                 coupling = steps.coupling(pair_channels, size, blocks=blocks)
                 norm, mix = steps.norm(pair_channels, size), steps.mix(pair_channels)
-                layers += [norm, *mix, coupling, SwapHalves()]
-            return layers
+                yield from (norm, *mix.values(), coupling, SwapHalves())
 
-        def on_squares(number: int, image_channels: int, size: tuple[int, int]) -> list[Bijection]:
-            inside = couplings(number, 2 * image_channels, (size[0], size[1] // 2))
-            return [Checkerboard(stripes), *inside, UndoCheckerboard(stripes)] if inside else []
+        def on_squares(number: int, image_channels: int, size: tuple[int, int]) -> Iterator[Bijection]:
+            if number:
+                yield Checkerboard(stripes)
+                yield from couplings(number, 2 * image_channels, (size[0], size[1] // 2))
+                yield UndoCheckerboard(stripes)
 
         squeezed = (height // 2, width // 2)
-        self.layers = nn.ModuleList(
-            [
-                self.pixels,
-                *on_squares(checkerboard, features, (height, width)),
-                Squeeze(by_pixel=stripes),
-                *couplings(channelwise, 4 * features, squeezed),
-                *on_squares(checkerboard_after, 4 * features, squeezed),
-            ]
+        self.layers = Chain(
+            self.pixels,
+            *on_squares(checkerboard, features, (height, width)),
+            Squeeze(by_pixel=stripes),
+            *couplings(channelwise, 4 * features, squeezed),
+            *on_squares(checkerboard_after, 4 * features, squeezed),
         )
 
     # ---- dequantisation
@@ -153,7 +151,7 @@ class FlowPP(OneLatentFlow):
         u, log_q = self.dequantiser(middle, noise.to(middle.dtype))
         return middle + (u - 0.5) / self.grey_levels, log_q
 
-    def log_prob(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
+    def log_prob(self, x: Tensor, noise: Tensor | None = None, estimate: Estimate | None = None) -> Tensor:
         """See `DensityModel.log_prob`: `log p(y) - D log(grey_levels) - log q(u|x)`."""
         y, log_q = self.dequantise(x, self.draw_noise(len(x)) if noise is None else noise)
         return self.log_density(y) - self.dims * math.log(self.grey_levels) - log_q
@@ -170,28 +168,3 @@ class FlowPP(OneLatentFlow):
         """See `FlowModel.latent_shapes`: one latent, at half the side."""
         channels, height, width = self.shape
         return [(4 * channels, height // 2, width // 2)]
-
-    def encode_continuous(self, y: Tensor) -> tuple[list[Tensor], Tensor]:
-        """See `FlowModel.encode_continuous`."""
-        z, log_det = y, y.new_zeros(len(y))
-        recompute = self.activation_checkpointing and self.training and torch.is_grad_enabled()
-        for layer in self.layers:
-            inside = recompute and isinstance(layer, MixLogCDFCoupling)
-            z, change = checkpoint(layer, z, use_reentrant=False) if inside else layer(z)
-            log_det = log_det + change
-        return [z], log_det
-
-    def decode(self, latents: list[Tensor]) -> Tensor:
-        """See `FlowModel.decode`."""
-        (z,) = latents
-        for layer in reversed(self.layers):
-            z = layer.inverse(z)
-        return z
-
-
-def _check_choices(**chosen: str) -> None:
-    """Raise `ConfigError` for a value that its option's annotation does not name."""
-    annotations = inspect.get_annotations(FlowPP.__init__)
-    for name, value in chosen.items():
-        if value not in (known := get_args(annotations[name])):
-            raise ConfigError(f"options.{name}: {value!r} is not one of {', '.join(known)}")

@@ -1,20 +1,25 @@
 """A histogram for each sub-pixel: the least that a density model must beat."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from marscf.counting import tick
 from marscf.errors import DataError
-from marscf.models.base import DensityModel, Shape, check_images
+from marscf.models.base import DensityModel, Estimate, Shape, check_images
 from marscf.nets import categorical
 from marscf.options import PositiveFloat
+
+if TYPE_CHECKING:
+    from marscf.data.arrays import Joined
 
 CHUNK = 1024  # images counted at a time
 
 
 class PixelHistogram(DensityModel):
-    """Independent categorical distributions, one a sub-pixel, with additive smoothing; exact likelihood.
+    """Independent categorical distributions, one per sub-pixel, with additive smoothing; exact likelihood.
 
     `P(x) = Π_d (count_d(x_d) + s) / (N + s·grey_levels)` after `fit`, uniform before. There is nothing to
     descend: `fit` is the maximum of the smoothed likelihood in closed form.
@@ -25,13 +30,15 @@ class PixelHistogram(DensityModel):
         smoothing: s, images' worth of every grey level added to the counts.
     """
 
+    closed_form = True
+
     def __init__(self, shape: Shape, grey_levels: int, *, smoothing: PositiveFloat = 1.0):
         super().__init__(shape, grey_levels)
         self.smoothing = smoothing
         self.logits = nn.Parameter(torch.zeros(*self.shape, grey_levels), requires_grad=False)
 
     @torch.no_grad()
-    def fit(self, images: np.ndarray) -> None:
+    def fit(self, images: "np.ndarray | Joined") -> None:
         """Count the grey levels of `images (N,C,H,W) uint8`; raises `DataError` where they do not fit."""
         if images.ndim != 4 or images.shape[1:] != self.shape or len(images) == 0:
             raise DataError(f"expected images (N,{','.join(map(str, self.shape))}), got {images.shape}")
@@ -45,7 +52,7 @@ class PixelHistogram(DensityModel):
         smoothed = torch.from_numpy(counts).reshape(self.logits.shape).double() + self.smoothing
         self.logits.copy_((smoothed / smoothed.sum(-1, keepdim=True)).log())
 
-    def log_prob(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
+    def log_prob(self, x: Tensor, noise: Tensor | None = None, estimate: Estimate | None = None) -> Tensor:
         """See `DensityModel.log_prob`; no noise is needed."""
         check_images(x, self.shape)
         log_probs = self.logits.log_softmax(-1).expand(len(x), *self.logits.shape)

@@ -1,68 +1,27 @@
 """The multi-scale flow: Glow and both mAR-SCF, by the choice of coupling and prior."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
+from torch import Tensor
 
-from marscf.errors import ConfigError
-from marscf.flows.actnorm import ActNorm
-from marscf.flows.bijection import Bijection
-from marscf.flows.conv1x1 import InvertibleConv1x1
+from marscf.flows.chain import Chain
 from marscf.flows.coupling import AffineCoupling, MixLogCDFCoupling
 from marscf.flows.squeeze import Squeeze
-from marscf.gpu import graphs
-from marscf.gpu.fused import fused
+from marscf.flows.step import FlowStep
+from marscf.kernels.graphs import side_by_side
 from marscf.models.base import FlowModel, Shape, check_images, check_levels
-from marscf.nets.precision import exact
+from marscf.nets.affine_net import AffineNet
+from marscf.nets.gated_attention import GatedAttentionNet
+from marscf.nets.modules import Modules
 from marscf.options import Margin, PositiveInt, Probability
 from marscf.priors.gaussian import GaussianPrior
 from marscf.priors.mar import MARPrior
+from marscf.priors.prior import Prior
 
-
-class FlowStep(Bijection):
-    """ActNorm, invertible 1×1 convolution, coupling; the first two are one convolution once initialised.
-
-    With `swap`, the coupling's two halves then change places, so that the next coupling moves the other one.
-    """
-
-    def __init__(self, channels: int, coupling: Bijection, swap: bool):
-        super().__init__()
-        self.actnorm = ActNorm(channels)
-        self.conv1x1 = InvertibleConv1x1(channels)
-        self.coupling = coupling
-        self.swap = swap
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Bijection.forward`."""
-        if self.actnorm.waiting:
-            self.actnorm.initialise(x)
-        x, log_det = self._mix(x)
-        z, coupling_log_det = self.coupling(x)
-        if self.swap:
-            z = z.roll(z.shape[1] // 2, 1)
-        return z, log_det + coupling_log_det
-
-    @fused
-    def _mix(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        with exact(x):
-            weight = self.conv1x1.weight() * torch.exp(self.actnorm.log_scale).flatten()
-            x = functional.conv2d(x, weight[:, :, None, None], weight @ self.actnorm.bias.flatten())
-            log_det = (self.actnorm.log_scale.sum() + self.conv1x1.log_s.sum()) * (x.shape[2] * x.shape[3])
-            return x, log_det
-
-    def inverse(self, z: Tensor) -> Tensor:
-        """See `Bijection.inverse`."""
-        if self.swap:
-            z = z.roll(-(z.shape[1] // 2), 1)
-        x = self.coupling.inverse(z)
-        with exact(x):
-            scale = torch.exp(-self.actnorm.log_scale)
-            weight = self.conv1x1.inverse_weight() * scale.flatten()[:, None]
-            return functional.conv2d(x, weight[:, :, None, None], -self.actnorm.bias.flatten())
+#: What the prior of each level's latent is given: the half that went on, None at the last level.
+Contexts = list[Tensor | None]
 
 
 class MultiScaleFlow(FlowModel):
@@ -86,8 +45,8 @@ class MultiScaleFlow(FlowModel):
     """
 
     replayable = True
-    #: Recompute each flow step's activations in the backward pass; set by the trainer.
-    activation_checkpointing: bool = False
+    can_recompute = True
+    renamed: ClassVar = {r"priors\.(\d+)\.condition\.": r"priors.\1.context_net."}
 
     def __init__(
         self,
@@ -110,54 +69,45 @@ class MultiScaleFlow(FlowModel):
     ):
         super().__init__(shape, grey_levels, logit_margin)
         check_levels(self.shape, levels)
-        for name, value, known in (
-            ("coupling", coupling, ("affine", "mixlogcdf")),
-            ("prior", prior, ("gaussian", "mar")),
-            ("pixel_scaling", pixel_scaling, ("even", "official")),
-        ):
-            if value not in known:
-                raise ConfigError(f"{name}: {value!r} is not one of {', '.join(known)}")
         self.pixel_scaling = pixel_scaling
         self.squeeze = Squeeze()
-        self.levels = nn.ModuleList()
-        self.priors = nn.ModuleList()
+        self.levels = Modules[Chain]()
+        self.priors = Modules[Prior]()
         self._latent_shapes: list[Shape] = []
 
-        def make_coupling(width: int) -> Bijection:
+        def make_step(features: int) -> FlowStep:
+            half = features // 2
             if coupling == "affine":
-                return AffineCoupling(width, channels)
-            return MixLogCDFCoupling(
-                width, channels, components=components, blocks=blocks, heads=heads, dropout=dropout
+                return FlowStep(features, AffineCoupling(AffineNet(half, channels, features)))
+            params = half * MixLogCDFCoupling.params_per_channel(components)
+            net = GatedAttentionNet(half, channels, params, blocks=blocks, heads=heads, dropout=dropout)
+            return FlowStep(features, MixLogCDFCoupling(net, half, components), swap=True)
+
+        def make_prior(level: int, features: int, context: int | None, sides: tuple[int, int]) -> Prior:
+            if prior == "gaussian":
+                return GaussianPrior(features, context)
+            return MARPrior(
+                context, lstm_channels=lstm_channels, lstm_layers=lstm_layers, level=level, sides=sides
             )
 
-        width, height, breadth = self.shape
+        features, height, width = self.shape
         for level in range(1, levels + 1):
-            width, height, breadth = 4 * width, height // 2, breadth // 2
-            self.levels.append(
-                nn.ModuleList(
-                    FlowStep(width, make_coupling(width), swap=coupling == "mixlogcdf") for _ in range(steps)
-                )
-            )
-            context = None if level == levels else width // 2
-            width = context or width
-            if prior == "gaussian":
-                self.priors.append(GaussianPrior(width, context))
-            else:
-                self.priors.append(
-                    MARPrior(
-                        context,
-                        lstm_channels=lstm_channels,
-                        lstm_layers=lstm_layers,
-                        level=level,
-                        sides=(height, breadth),
-                    )
-                )
-            self._latent_shapes.append((width, height, breadth))
+            features, height, width = 4 * features, height // 2, width // 2
+            self.levels.append(Chain(*(make_step(features) for _ in range(steps))))
+            context = None if level == levels else features // 2
+            features = context or features
+            self.priors.append(make_prior(level, features, context, (height, width)))
+            self._latent_shapes.append((features, height, width))
 
     @property
     def latent_shapes(self) -> list[Shape]:
         """See `FlowModel.latent_shapes`: level 1 first."""
         return list(self._latent_shapes)
+
+    @property
+    def last_prior(self) -> Prior:
+        """See `FlowModel.last_prior`."""
+        return self.priors[-1]
 
     def to_continuous(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """See `FlowModel.to_continuous`; with the option `pixel_scaling`."""
@@ -177,74 +127,65 @@ class MultiScaleFlow(FlowModel):
 
     def encode_continuous(self, y: Tensor) -> tuple[list[Tensor], Tensor]:
         """See `FlowModel.encode_continuous`."""
-        latents, log_det = self._encode(y)
+        latents, _, log_det = self._encode(y)
         return latents, log_det
 
     def log_density(self, y: Tensor) -> Tensor:
         """See `FlowModel.log_density`."""
-        terms: list[Tensor] = []
-        with graphs.branches(y.device) as branch:  # a prior is a long chain of small kernels
-
-            def score(index: int, z: Tensor, context: Tensor | None) -> None:
-                with branch(z, context):
-                    terms.append(self.priors[index].log_prob(z, context))
-
-            _, log_det = self._encode(y, score)
-        return sum(terms, log_det)
-
-    def _encode(
-        self, y: Tensor, found: Callable[[int, Tensor, Tensor | None], None] = lambda *latent: None
-    ) -> tuple[list[Tensor], Tensor]:
-        """Latents and the flow's log_det; `found(index, latent, context)` is called with each latent."""
-        latents = []
-        h, log_det = self.pixels(y)
-        recompute = self.activation_checkpointing and self.training and torch.is_grad_enabled()
-        for index, level in enumerate(self.levels):
-            h, _ = self.squeeze(h)
-            for step in level:
-                h, change = checkpoint(step, h, use_reentrant=False) if recompute else step(h)
-                log_det = log_det + change
-            if index < len(self.levels) - 1:
-                h, dropped = h.chunk(2, 1)
-                latents.append(dropped)
-                found(index, dropped, h)
-        found(len(latents), h, None)
-        return [*latents, h], log_det
-
-    def decode(self, latents: list[Tensor]) -> Tensor:
-        """See `FlowModel.decode`."""
-        return self._decode(lambda index, context: latents[index])[0]
-
-    def latents_from(self, eps: list[Tensor]) -> list[Tensor]:
-        """See `FlowModel.latents_from`: the last level first, each by its prior."""
-        return self._decode(lambda i, context: self.priors[i].sample(context, eps[i]), image=False)[1]
+        latents, contexts, log_det = self._encode(y)
+        return log_det + self._prior_log_prob(latents, contexts)
 
     def latent_log_prob(self, latents: list[Tensor]) -> Tensor:
         """See `FlowModel.latent_log_prob`."""
-        contexts = self._decode(lambda index, context: latents[index], image=False)[2]
-        terms = zip(self.priors, latents, contexts, strict=True)
-        return sum(prior.log_prob(z, context) for prior, z, context in terms)
+        return self._prior_log_prob(*self._from_last(lambda index, context: latents[index]))
+
+    def decode(self, latents: list[Tensor]) -> Tensor:
+        """See `FlowModel.decode`."""
+        return self._image(*self._from_last(lambda index, context: latents[index]))
+
+    def latents_from(self, eps: list[Tensor]) -> list[Tensor]:
+        """See `FlowModel.latents_from`: the last level first, each by its prior."""
+        return self._from_last(lambda index, context: self.priors[index].sample(context, eps[index]))[0]
 
     def decode_noise(self, eps: list[Tensor]) -> Tensor:
         """See `FlowModel.decode_noise`; each level is inverted once."""
-        return self._decode(lambda index, context: self.priors[index].sample(context, eps[index]))[0]
+        return self._image(
+            *self._from_last(lambda index, context: self.priors[index].sample(context, eps[index]))
+        )
 
-    def _decode(self, latent, image: bool = True) -> tuple[Tensor | None, list[Tensor], list[Tensor | None]]:
-        """From the last level to the first, `latent(index, context)` at each.
+    def _encode(self, y: Tensor) -> tuple[list[Tensor], Contexts, Tensor]:
+        """Latents, their contexts and the flow's log_det, from the first level to the last."""
+        latents: list[Tensor] = []
+        contexts: Contexts = []
+        h, log_det = self.pixels(y)
+        for index, level in enumerate(self.levels):
+            h, _ = self.squeeze(h)
+            h, change = level(h, recompute=self.activation_checkpointing)
+            log_det = log_det + change
+            if index < len(self.levels) - 1:
+                h, dropped = h.chunk(2, 1)
+                latents.append(dropped)
+                contexts.append(h)
+        return [*latents, h], [*contexts, None], log_det
 
-        Returns the image (None where not asked for: the first level is then not inverted), the latents and
-        their contexts.
-        """
-        h: Tensor | None = None
-        latents, contexts = [], []
-        for index in reversed(range(len(self.levels))):
-            z = latent(index, h)
-            latents.insert(0, z)
-            contexts.insert(0, h)
-            if index == 0 and not image:
-                return None, latents, contexts
-            h = z if h is None else torch.cat((h, z), 1)
-            for step in reversed(self.levels[index]):
-                h = step.inverse(h)
-            h = self.squeeze.inverse(h)
-        return self.pixels.inverse(h), latents, contexts
+    def _prior_log_prob(self, latents: list[Tensor], contexts: Contexts) -> Tensor:
+        terms = side_by_side([prior.log_prob for prior in self.priors], latents, contexts)
+        return torch.stack(terms).sum(0)
+
+    def _from_last(self, latent: Callable[[int, Tensor | None], Tensor]) -> tuple[list[Tensor], Contexts]:
+        """Latents and their contexts, from the last level to the first, each latent given its context."""
+        last = len(self.levels) - 1
+        latents: list[Tensor] = [latent(last, None)]
+        contexts: Contexts = [None]
+        for index in reversed(range(last)):
+            contexts.insert(0, self._invert_level(index + 1, latents[0], contexts[0]))
+            latents.insert(0, latent(index, contexts[0]))
+        return latents, contexts
+
+    def _invert_level(self, index: int, latent: Tensor, context: Tensor | None) -> Tensor:
+        """Join a level's latent to its context, then undo the steps and the squeeze."""
+        h = latent if context is None else torch.cat((context, latent), 1)
+        return self.squeeze.inverse(self.levels[index].inverse(h))
+
+    def _image(self, latents: list[Tensor], contexts: Contexts) -> Tensor:
+        return self.pixels.inverse(self._invert_level(0, latents[0], contexts[0]))

@@ -2,15 +2,16 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch import Tensor
 
 from marscf.counting import tick
 from marscf.errors import ConfigError
-from marscf.models.base import DensityModel, Shape, check_images
+from marscf.kernels.precision import at_least_float32
+from marscf.models.base import DensityModel, Estimate, Shape, check_images
 from marscf.nets import categorical
 from marscf.nets.masked import GatedBlock, HorizontalConv, gate, groups_of
-from marscf.nets.precision import at_least_float32
+from marscf.nets.modules import Modules
+from marscf.nets.recompute import run
 from marscf.options import PositiveInt
 
 
@@ -18,7 +19,7 @@ class PixelCNN(DensityModel):
     """`P(x) = Π P(x_d | x_<d)` over sub-pixels in raster order, channels in order within a pixel.
 
     Gated vertical and horizontal stacks without blind spot; a softmax over the grey levels at every
-    sub-pixel. The likelihood is exact and takes one pass; sampling takes one step a sub-pixel.
+    sub-pixel. The likelihood is exact and takes one pass; sampling takes one step per sub-pixel.
 
     Args:
         shape: (C, H, W) of the images.
@@ -30,10 +31,8 @@ class PixelCNN(DensityModel):
         head_channels: feature maps between the last block and the softmax.
     """
 
-    likelihood = "exact, no dequantisation"
+    can_recompute = True
     replayable = True  # its likelihood; the sampler's kernels are far too many
-    #: Recompute each block's activations in the backward pass; set by the trainer.
-    activation_checkpointing: bool = False
 
     def __init__(
         self,
@@ -55,13 +54,18 @@ class PixelCNN(DensityModel):
             if value < colours:
                 raise ConfigError(f"options.{name}: {value} maps for {colours} colour channels; take more")
         groups = groups_of(channels, colours)
-        self.blocks = nn.ModuleList(
+        self.blocks = Modules[GatedBlock](
             [GatedBlock(torch.arange(colours), channels, colours, first_kernel, strict=True)]
             + [GatedBlock(groups, channels, colours, kernel) for _ in range(blocks - 1)]
         )
         head_groups = groups_of(head_channels, colours)
         self.hidden = HorizontalConv(groups, head_groups)
         self.head = HorizontalConv(head_groups, torch.arange(colours).repeat_interleave(grey_levels))
+
+    @property
+    def likelihood(self) -> str:
+        """See `DensityModel.likelihood`."""
+        return "exact, no dequantisation"
 
     def scaled(self, x: Tensor) -> Tensor:
         """Map grey levels to [-1,1], in the weights' precision."""
@@ -70,13 +74,12 @@ class PixelCNN(DensityModel):
     def logits(self, x: Tensor) -> Tensor:
         """Return the logits `(B,C,H,W,grey_levels)` of every sub-pixel given the earlier ones."""
         v = h = self.scaled(x)
-        recompute = self.activation_checkpointing and self.training and torch.is_grad_enabled()
         for block in self.blocks:
-            v, h = checkpoint(block, v, h, use_reentrant=False) if recompute else block(v, h)
-        out = self.head(F.relu(self.hidden(F.relu(h))))
+            v, h = run(block, v, h, recompute=self.activation_checkpointing)
+        out: Tensor = self.head(F.relu(self.hidden(F.relu(h))))
         return out.unflatten(1, (self.shape[0], self.grey_levels)).movedim(2, -1)
 
-    def log_prob(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
+    def log_prob(self, x: Tensor, noise: Tensor | None = None, estimate: Estimate | None = None) -> Tensor:
         """See `DensityModel.log_prob`; no noise is needed."""
         check_images(x, self.shape)
         log_probs = at_least_float32(self.logits(x)).log_softmax(-1)

@@ -1,18 +1,18 @@
 """Residual Flow (Chen et al., arXiv 1906.02735): residual blocks with an unbiased log-determinant."""
 
 import math
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch import Tensor
 
-from marscf.errors import ConfigError
 from marscf.flows.actnorm import ActNorm
 from marscf.flows.bijection import Bijection
-from marscf.flows.log_det import Roulette, WholeJacobian
+from marscf.flows.chain import Chain
+from marscf.flows.log_det import Roulette, Strategies, WholeJacobian
 from marscf.flows.residual import ResidualBlock
 from marscf.flows.squeeze import Squeeze
-from marscf.models.base import Shape, check_levels
+from marscf.models.base import Estimate, Shape, check_levels
 from marscf.models.one_latent import OneLatentFlow
 from marscf.nets import counter_random
 from marscf.nets.lipschitz import FullyConnectedNet, LipschitzConv2d, LipschitzNet
@@ -49,14 +49,11 @@ class ResidualFlow(OneLatentFlow):
         lipschitz: bound on each layer's operator norm, in (0,1).
         logit_margin: see `FlowModel`.
         exact_terms: terms of the series that evaluation always sums, before the roulette.
-        probes: random vectors that evaluation averages over, an image.
+        probes: random vectors per image that evaluation averages over.
         exact_dims: up to so many sub-pixels evaluation takes the exact log-determinant from whole Jacobians.
     """
 
     sampling_depends_on_weights = "fixed-point inversion is slower the nearer Lipschitz constants are to 1"
-    #: Estimate each block's log-determinant again in the backward pass, as its network's activations always
-    #: are; set by the trainer.
-    activation_checkpointing: bool = False
 
     def __init__(
         self,
@@ -76,12 +73,7 @@ class ResidualFlow(OneLatentFlow):
     ):
         super().__init__(shape, grey_levels, logit_margin)
         check_levels(shape, levels)
-        if not 0 < lipschitz < 1:
-            raise ConfigError(
-                f"options.lipschitz: {lipschitz} is not in (0,1), so blocks need not be invertible"
-            )
         self.exact_terms, self.probes, self.exact_dims = exact_terms, probes, exact_dims
-        self.estimate = 0 if self.dims > exact_dims else None
         features, height, width = self.shape
         layers: list[Bijection] = [self.pixels]
         for level in range(levels + 1):
@@ -90,22 +82,28 @@ class ResidualFlow(OneLatentFlow):
                 features, height, width = 4 * features, height // 2, width // 2
             for block in range(blocks):
                 net = LipschitzNet(features, channels, (height, width), lipschitz, bool(level or block))
-                layers += [ActNorm(features), ResidualBlock(net)]
+                layers.append(ActNorm(features))
+                layers.append(ResidualBlock(net, place=len(layers)))
         layers.append(ActNorm(features))
         self._latent_shape = (features, height, width)
         for _ in range(fc_blocks):
             net = FullyConnectedNet(self._latent_shape, fc_channels, lipschitz)
-            layers += [ResidualBlock(net), ActNorm(features, (height, width), LEAST_VARIANCE)]
-        self.layers = nn.ModuleList(layers)
-        self._tails: Tensor | None = None  # of this training step's series, a layer
+            layers.append(ResidualBlock(net, place=len(layers)))
+            layers.append(ActNorm(features, (height, width), LEAST_VARIANCE))
+        self.layers = Chain(*layers)
+        self._tails: Tensor | None = None  # of this training step's series, one per layer
 
     @property
     def likelihood(self) -> str:
         """See `DensityModel.likelihood`; says how the log-determinant is evaluated."""
-        how = f"{self.exact_terms} exact terms and Russian roulette, {self.probes} probe(s) an image"
-        if self.dims <= self.exact_dims:
-            how = "whole Jacobians"
+        exact = self.estimate is None
+        how = "whole Jacobians" if exact else f"{self.exact_terms} exact terms and Russian roulette"
         return f"{super().likelihood}, log-determinant by {how}"
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """See `DensityModel.estimate`."""
+        return None if self.dims <= self.exact_dims else Estimate(self.probes)
 
     @property
     def latent_shapes(self) -> list[Shape]:
@@ -135,59 +133,45 @@ class ResidualFlow(OneLatentFlow):
 
     # ---- the flow
 
-    def _strategy(
-        self, x: Tensor, keys: Tensor, index: int, tails: Tensor | None
-    ) -> Roulette | WholeJacobian:
-        """How to find block `index`'s log-determinant at `x`, with `keys (B,)` of the images.
-
-        In training mode `tails` are the series lengths, one a layer.
-        """
-        if tails is None and self.dims <= self.exact_dims:
-            return WholeJacobian()
-        probes = 1 if tails is not None else self.probes
-        place = index + len(self.layers) * (self.estimate or 0)
-        streams = range(place * probes, (place + 1) * probes)
-        drawn = torch.stack([counter_random.bits(keys, stream, self.dims + 1) for stream in streams])
-        signs = (drawn[..., 1:] & 1).to(x.dtype).view(len(streams), *x.shape)
-        if tails is not None:
-            return Roulette(2 * signs - 1, tails[index].view(1, 1).to(x.device), TRAINING_EXACT_TERMS, STOP)
-        uniform = (drawn[..., 0].double() + 0.5) / 2**32
-        lengths = 1 + torch.floor(uniform.log() / math.log(1 - STOP)).long()
-        return Roulette(2 * signs - 1, lengths, self.exact_terms, STOP)
-
-    def encode_continuous(self, y: Tensor) -> tuple[list[Tensor], Tensor]:
-        """See `FlowModel.encode_continuous`; `log_det` is an unbiased estimate (or exact: `exact_dims`)."""
+    def strategies(self, y: Tensor, estimate: Estimate | None = None) -> Strategies:
+        """Return how the blocks find their log-determinants for images `y (B,C,H,W)`."""
         if self.training:
             keys = counter_random.keys_of(y.float().view(torch.int32))
             tails = self._draw_tails() if self._tails is None else self._tails
-        else:
-            keys, tails = counter_random.keys_of(self.to_discrete(y)), None
-        z, log_det = y, y.new_zeros(len(y))
-        recompute = self.activation_checkpointing and self.training and torch.is_grad_enabled()
+            return lambda x, place: self._in_training(x, place, keys, tails)
+        if self.estimate is None:
+            return lambda x, place: WholeJacobian()
+        keys, chosen = counter_random.keys_of(self.to_discrete(y)), estimate or self.estimate
+        return lambda x, place: self._in_evaluation(x, place, keys, chosen)
 
-        def block(layer: ResidualBlock, z: Tensor, index: int) -> tuple[Tensor, Tensor]:
-            return layer(z, self._strategy(z, keys, index, tails))
+    def _in_training(self, x: Tensor, place: int, keys: Tensor, tails: Tensor) -> Roulette:
+        """One probe per image, drawn by `keys (B,)`; `tails` are the series' lengths, one per layer."""
+        signs, _ = self._draw(x, keys, range(place, place + 1))
+        return Roulette(signs, tails[place].view(1, 1).to(x.device), TRAINING_EXACT_TERMS, STOP)
 
-        for index, layer in enumerate(self.layers):
-            if not isinstance(layer, ResidualBlock):
-                z, change = layer(z)
-            elif recompute:
-                z, change = checkpoint(block, layer, z, index, use_reentrant=False)
-            else:
-                z, change = block(layer, z, index)
-            log_det = log_det + change
-        return [z], log_det
+    def _in_evaluation(self, x: Tensor, place: int, keys: Tensor, estimate: Estimate) -> Roulette:
+        """As many probes per image as the estimate has; `keys (B,)` draw the series' lengths too."""
+        stream = (place + len(self.layers) * estimate.index) * estimate.probes
+        signs, uniform = self._draw(x, keys, range(stream, stream + estimate.probes))
+        lengths = 1 + torch.floor(uniform.log() / math.log(1 - STOP)).long()
+        return Roulette(signs, lengths, self.exact_terms, STOP)
+
+    def _draw(self, x: Tensor, keys: Tensor, streams: range) -> tuple[Tensor, Tensor]:
+        """Random signs `(M,B,C,H,W)` and numbers in (0,1) `(M,B)`, of M streams of random bits."""
+        drawn = torch.stack([counter_random.bits(keys, stream, self.dims + 1) for stream in streams])
+        signs = (drawn[..., 1:] & 1).to(x.dtype).view(len(streams), *x.shape)
+        return 2 * signs - 1, (drawn[..., 0].double() + 0.5) / 2**32
+
+    def encode_continuous(self, y: Tensor, context: Any = None) -> tuple[list[Tensor], Tensor]:
+        """See `FlowModel.encode_continuous`; `log_det` is an unbiased estimate (or exact: `exact_dims`)."""
+        return super().encode_continuous(y, context or self.strategies(y))
+
+    def log_prob(self, x: Tensor, noise: Tensor | None = None, estimate: Estimate | None = None) -> Tensor:
+        """See `DensityModel.log_prob`."""
+        y = self.to_continuous(x, self.draw_noise(len(x)) if noise is None else noise)
+        latents, log_det = self.encode_continuous(y, self.strategies(y, estimate))
+        return self.latent_log_prob(latents) + log_det - self.dims * math.log(self.grey_levels)
 
     def encode(self, x: Tensor, noise: Tensor | None = None) -> list[Tensor]:
         """See `FlowModel.encode`; no log-determinant is estimated."""
-        z = self.to_continuous(x, noise)
-        for layer in self.layers:
-            z = layer.transform(z) if isinstance(layer, ResidualBlock) else layer(z)[0]
-        return [z]
-
-    def decode(self, latents: list[Tensor]) -> Tensor:
-        """See `FlowModel.decode`; raises `EvaluationError` where a fixed point is not found."""
-        (z,) = latents
-        for layer in reversed(self.layers):
-            z = layer.inverse(z)
-        return z
+        return self.encode_continuous(self.to_continuous(x, noise), lambda x, place: None)[0]

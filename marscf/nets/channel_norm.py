@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from marscf.nets.precision import at_least_float32
+from marscf.kernels.precision import at_least_float32
 
 FEW = 32  # images: over fewer, a position's mean and variance are worse than its channel's
 

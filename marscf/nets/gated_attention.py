@@ -1,59 +1,27 @@
 """The gated convolution + attention network of Flow++ (Ho et al., arXiv 1902.00275, section 3.3)."""
 
-import functools
 import math
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from marscf.errors import ConfigError
-from marscf.gpu.fused import fused
-from marscf.nets.attention import attention
+from marscf.kernels.attention import attention
+from marscf.kernels.compiled import fused
+from marscf.kernels.elu import concat_elu
 from marscf.nets.weight_norm import WeightNormConv2d, WeightNormLinear
 
 Dropped = Literal["channels", "values"]  # what dropout drops
 
 
-def concat_elu(x: Tensor) -> Tensor:
-    """`elu([x, -x])` along the channels (Shang et al., arXiv 1603.05201)."""
-    return _ConcatELU.apply(x)
-
-
-class _ConcatELU(torch.autograd.Function):
-    """`elu(x) = relu(x) + exp(-relu(-x)) - 1`: torch's own goes by `expm1`, ten times dearer on a CPU.
-
-    Keeps the result alone, which the convolution after it keeps anyway.
-    """
-
-    @staticmethod
-    def forward(ctx, x):
-        positive = functional.relu(x)
-        negative = positive - x
-        pairs = ((negative, positive), (positive, negative))
-        result = torch.cat([a.neg().exp_().sub_(1).add_(b) for a, b in pairs], 1)
-        ctx.save_for_backward(result)
-        return result
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        (result,) = ctx.saved_tensors
-        # The slope is 1 right of zero and elu(x) + 1 left of it.
-        first, second = torch.addcmul(grad, grad, result - functional.relu(result)).chunk(2, 1)
-        return first - second
-
-
-@functools.cache
 def position_code(length: int, channels: int, device: torch.device) -> Tensor:
     """Sines then cosines of the position in raster order, `(length, channels)` (arXiv 1706.03762)."""
     scales = channels // 2
-    with torch.inference_mode(False):
-        rates = torch.exp(torch.arange(scales, device=device) * (-math.log(1e4) / max(scales - 1, 1)))
-        angles = torch.arange(length, device=device, dtype=torch.float32)[:, None] * rates
-        return functional.pad(torch.cat((angles.sin(), angles.cos()), dim=1), (0, channels % 2))
+    rates = torch.exp(torch.arange(scales, device=device) * (-math.log(1e4) / max(scales - 1, 1)))
+    angles = torch.arange(length, device=device, dtype=torch.float32)[:, None] * rates
+    return functional.pad(torch.cat((angles.sin(), angles.cos()), dim=1), (0, channels % 2))
 
 
 def place_code(learned: Tensor | None, h: Tensor) -> Tensor:
@@ -195,5 +163,5 @@ class GatedAttentionNet(nn.Module):
             h = block(h, code, aux)
         if self.exit_elu:
             h = concat_elu(h)
-        # With channels innermost, as h is by now, a CPU would rearrange this large weight and its gradient.
-        return self.exit(h if h.is_cuda else h.contiguous())
+        out: Tensor = self.exit(h)
+        return out

@@ -1,40 +1,43 @@
 """Networks with a Lipschitz constant below 1: spectrally normalised convolutions and LipSwish.
 
-Sources: arXiv 1811.00995, 1906.02735. A network's parameters are first made into the
-tensors that really act (`tensors`), once a step; `apply_with` is then a function of the input and those
-alone, which the log-determinant's many vector-Jacobian products go through.
+Sources: arXiv 1811.00995, 1906.02735. `tensors` makes the weights that act from a network's parameters, once
+per step. `apply_with` is then a function of the input and of those alone: the log-determinant takes many
+vector-Jacobian products of it.
 """
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from marscf.nets.cached import Cached, Caching
+from marscf.kernels.cached import Cached
+from marscf.nets.modules import Modules
 
 TOLERANCE = 1e-6  # relative change of the norm at which evaluation's power iteration ends
 MAX_ITERATIONS = 2000
 
 
-class LipschitzConv2d(Caching):
+class LipschitzConv2d(nn.Module):
     """A convolution, zero-padded to keep the image's size, whose operator norm is at most `coefficient`.
 
-    The norm is that of the linear map on whole images, `(in,H,W)` to `(out,H,W)`, by power iteration on the
-    convolution itself (arXiv 1804.04368), not of the reshaped kernel. In training mode the iterate `vector`
-    is carried from step to step by `follow`; in eval mode the iteration runs to convergence for the weights
-    at hand.
+    The norm is that of the linear map on whole images, `(in,H,W)` to `(out,H,W)`, not that of the reshaped
+    kernel. It is found by power iteration on the convolution itself (arXiv 1804.04368). In training mode
+    `follow` moves the iterate `vector` a little at each step; in eval mode the iteration runs to convergence
+    for the weights at hand.
 
     Weights of one image size load into a model of another: the vector is then found again.
     """
+
+    vector: Tensor
 
     def __init__(
         self, channels: int, out_channels: int, kernel: int, size: tuple[int, int], coefficient: float
     ):
         super().__init__()
-        layer = nn.Conv2d(channels, out_channels, kernel)
-        self.weight, self.bias = layer.weight, layer.bias
+        self.weight, self.bias = nn.Conv2d(channels, out_channels, kernel).parameters()
         self.coefficient, self.padding = coefficient, kernel // 2
         # A 1×1 convolution is the same matrix at every pixel: one pixel will do.
         self.register_buffer("vector", torch.randn(1, channels, *(size if kernel > 1 else (1, 1))))
@@ -66,7 +69,7 @@ class LipschitzConv2d(Caching):
 
     def norm(self) -> Tensor:
         """The operator norm of the weights before normalisation, differentiable in them."""
-        v = self.vector
+        v: Tensor = self.vector
         if not self.training:
             v = self._converged.get([self.weight.detach(), self.vector], self._leading_vector)
         return torch.linalg.vector_norm(
@@ -77,8 +80,7 @@ class LipschitzConv2d(Caching):
         """The normalised weight, scaled down only where its norm exceeds the coefficient, and the bias."""
         return [self.weight * (self.coefficient / self.norm()).clamp(max=1), self.bias]
 
-    def _load_from_state_dict(self, state: dict, prefix: str, *args) -> None:
-        self._converged.clear()
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
         stored = state.get(prefix + "vector")
         if stored is not None and stored.shape != self.vector.shape:
             state[prefix + "vector"] = self.vector
@@ -127,7 +129,7 @@ class LipschitzNet(nn.Module):
     ):
         super().__init__()
         widths = (channels, *[hidden_channels] * (len(kernels) - 1), channels)
-        self.convs = nn.ModuleList(
+        self.convs = Modules[LipschitzConv2d](
             LipschitzConv2d(width, out, kernel, size, coefficient)
             for width, out, kernel in zip(widths[:-1], widths[1:], kernels, strict=True)
         )

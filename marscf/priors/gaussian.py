@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from marscf.counting import tick
+from marscf.kernels.precision import exact
 from marscf.nets.affine_net import ZeroConv2d
-from marscf.nets.precision import exact
 from marscf.priors.prior import Prior
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)

@@ -63,7 +63,8 @@ def write_index(scale: str) -> Path:
         systems=[sources.system_title(name) for name in dict.fromkeys(run["system"] for run in runs)],
         sections=list(_sections(plan)),
         records=list(_records(scale, metrics)),
-        **{name: (here / f"page.{name}").read_text() for name in ("css", "js")},
+        css=(here / "page.css").read_text(),
+        js=(here / "page.js").read_text(),
     )
     for name, text in (("index.html", page), ("summary.txt", plain("\n".join(lines) + "\n"))):
         with replacing(folder / name) as temporary:

@@ -17,6 +17,7 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
+from marscf.code import behind
 from marscf.config import Fidelity, Interpolation, load_config
 from marscf.data.arrays import open_split, read_manifest
 from marscf.devices import choose_device
@@ -85,7 +86,8 @@ class Study:
         self.units = measure_units(model, self.dataset, self.settings.batch_size)
         self.t = np.linspace(0, 1, self.settings.points)
         weights, data = sha256_file(folder / WEIGHTS), read_manifest(self.dataset)["digest"]
-        self.parts = folder / f"{PARTS}-{digest([self.settings.model_dump(), weights, data])[:16]}"
+        depends_on = [self.settings.model_dump(), weights, data, behind("interpolate", type(model))]
+        self.parts = folder / f"{PARTS}-{digest(depends_on)[:16]}"
         self.points: list[list[Any]] = []
         self.scores: list[list[Any]] = []
 

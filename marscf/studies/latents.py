@@ -12,6 +12,7 @@ from marscf.devices import choose_device
 from marscf.errors import ConfigError
 from marscf.files import replacing
 from marscf.models import load
+from marscf.models.base import FlowModel
 from marscf.runs import run_config
 
 if TYPE_CHECKING:
@@ -29,13 +30,13 @@ def measure_latents(folder: str | Path, device: str = "auto") -> Path:
     """
     folder = Path(folder)
     model = load(folder, choose_device(device))
-    if not hasattr(model, "priors"):
+    if not isinstance(model, FlowModel) or model.last_prior is None:
         raise ConfigError(f"{folder}: {type(model).__name__} has no prior over the channels of its latents")
     images = torch.from_numpy(np.array(open_split(run_config(folder).dataset, "val")[:IMAGES]))
     noise = model.draw_noise(len(images), torch.Generator().manual_seed(0))
     with torch.no_grad():
         z = model.encode(images.to(model.device), noise)[-1]
-        residual = residuals(model.priors[-1], z, None)  # the last level has no context
+        residual = residuals(model.last_prior, z, None)  # the last level has no context
     with replacing(folder / FILE) as temporary:
         np.savez(
             temporary,

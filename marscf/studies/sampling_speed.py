@@ -19,6 +19,7 @@ import torch
 from tqdm import tqdm
 
 from marscf import runs
+from marscf.code import behind
 from marscf.config import Config, SamplingSpeed, load_config, resolve
 from marscf.counting import counted
 from marscf.devices import choose_device
@@ -237,7 +238,8 @@ class Record:
         config, limits = point.config, [self.settings.repeats, self.settings.budget(point.config.system)]
         data = {"shape": config.data.shape, "grey_levels": config.data.grey_levels}
         model = {"model": config.model, "options": dict(config.options), "data": data}
-        return digest([{**point.describe(), "model": model}, limits, self.head["machine"]])[:16]
+        code = behind("sampling-speed", config.model)
+        return digest([{**point.describe(), "model": model}, limits, self.head["machine"], code])[:16]
 
     def get(self, point: Point, trained: Path | None) -> Timing | None:
         """Return what was measured before, unless it was with weights that are no longer the run's."""

@@ -41,7 +41,7 @@ def make_trained_like(model: DensityModel, trained: Path | None) -> str:
         from safetensors.torch import load_file
 
         try:
-            found = load_file(trained)
+            found = model.current_names(load_file(trained))
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{trained} is damaged ({error}); delete it and train again") from error
         shared = {

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from marscf.files import seed_from
-from marscf.gpu.fused import fusing
-from marscf.gpu.graphs import Replays
+from marscf.kernels.compiled import fusing
+from marscf.kernels.graphs import Replays
+from marscf.kernels.precision import at_least_float32
 from marscf.models.base import DensityModel
-from marscf.nets.precision import at_least_float32
 from marscf.settings import RunConfig
 from marscf.training.distributed import Processes
 

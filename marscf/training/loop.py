@@ -165,9 +165,8 @@ class Training:
         """Build the model with seeded weights and set what depends on data (ActNorm) from the first batch."""
         torch.manual_seed(seed_from(self.config.seed_value, "weights"))
         model = models.build(self.config).to(self.processes.device).train()
-        if hasattr(model, "activation_checkpointing"):
-            model.activation_checkpointing = self.settings.activation_checkpointing
-        elif self.settings.activation_checkpointing:
+        model.activation_checkpointing = self.settings.activation_checkpointing
+        if model.activation_checkpointing and not model.can_recompute:
             raise ConfigError(
                 f"training.activation_checkpointing: {self.config.model} cannot; set it to false in "
                 f"config/systems/{self.config.system}.yaml"

@@ -90,6 +90,13 @@ class State:
         """Take over what `to_dict` gave."""
         self.model.load_state_dict(saved["model"])
         self.averaged.load_state_dict(saved["averaged"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+        self.optimizer.load_state_dict(self._in_order(saved["optimizer"], saved["model"]))
         self.best = saved["best"]
         vars(self.record).update(saved["record"])
+
+    def _in_order(self, optimizer: dict[str, Any], weights: dict[str, Tensor]) -> dict[str, Any]:
+        """An optimiser's saved lists, which go by the order of the model's parameters then, in today's."""
+        own = dict(self.model.named_parameters())
+        then = [name for name in self.model.current_names(weights) if name in own]
+        lists = {name: dict(zip(then, optimizer[name], strict=True)) for name in ("mean", "largest")}
+        return {**optimizer, **{name: [values[p] for p in own] for name, values in lists.items()}}

@@ -32,7 +32,7 @@ def train(folder: Path, config: RunConfig, data_digest: str, device: str, stop: 
         locked(folder, processes.first),
         _deterministic(processes),
     ):
-        if hasattr(models.model_class(config.model), "fit"):
+        if models.model_class(config.model).closed_form:
             model, record = _fit(folder, config, processes, stop)
         else:
             state = Training(folder, config, data_digest, processes).run(stop)

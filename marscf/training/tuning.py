@@ -92,7 +92,7 @@ def _trained(config: Config) -> list[str]:
     """The systems whose settings of training matter: those that are not counted."""
     from marscf.models import model_class
 
-    return [name for name, system in config.systems.items() if not hasattr(model_class(system.model), "fit")]
+    return [name for name, system in config.systems.items() if not model_class(system.model).closed_form]
 
 
 def _slug(name: str) -> str:

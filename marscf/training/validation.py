@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from marscf.files import seed_from
+from marscf.kernels.precision import tf32
 from marscf.models.base import DensityModel
-from marscf.nets.precision import tf32
 from marscf.settings import RunConfig
 from marscf.training.distributed import Processes
 from marscf.training.interrupt import Stop

@@ -7,7 +7,11 @@ from marscf.cli import main
 
 def write_run(folder, precision, values, **training):
     folder.mkdir()
-    config = {"system": "glow", "dataset": "digits", "training": {"precision": precision, **training}}
+    config = {
+        **{"scale": "quick", "dataset": "digits", "system": "glow", "seed": 0, "seed_value": 0},
+        **{"model": "histogram.PixelHistogram", "training": {"precision": precision, **training}},
+        "data": {"shape": [1, 8, 8], "grey_levels": 17, "dims": 64, "augment": "none"},
+    }
     (folder / "config.json").write_text(json.dumps(config))
     records = [{"step": 10 * i, "validation_bits_per_dim": value} for i, value in enumerate(values)]
     (folder / "log.jsonl").write_text("".join(json.dumps(r) + "\n" for r in [{"step": 1}, *records]))
@@ -32,7 +36,7 @@ def test_what_is_no_pair_is_named(tmp_path, capsys):
     for runs, complaint in (
         ([one], "give one run in each of float32 and bfloat16"),
         ([one, other], "a second run of glow in float32"),
-        ([one, unlike], "differ in more than precision: training.steps: None, now 7"),
+        ([one, unlike], "differ in more than precision: training.steps: 1000, now 7"),
         ([], "give runs with precision"),
     ):
         assert main(["bench", "precision", *runs, "--out", str(tmp_path / "out")]) == 2

@@ -1,60 +1,117 @@
-"""Every bijection of the project, for the one loop of test_bijections.py. A new one is one line here."""
+"""Every bijection of the project, for the one loop of test_bijections.py.
 
+The classes are found by walking `marscf.flows`. What images each is tried on is said here, in CASES.
+"""
+
+import importlib
+import inspect
+import pkgutil
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
+import marscf.flows
 from marscf.flows.actnorm import ActNorm
 from marscf.flows.bijection import Bijection
+from marscf.flows.chain import Chain
 from marscf.flows.checkerboard import Checkerboard, UndoCheckerboard
 from marscf.flows.conv1x1 import InvertibleConv1x1
 from marscf.flows.coupling import AffineCoupling, MixLogCDFCoupling
 from marscf.flows.halves import HalvesConv1x1, SwapHalves
-from marscf.flows.identity import Identity
+from marscf.flows.logit import Logit
 from marscf.flows.residual import ResidualBlock
 from marscf.flows.squeeze import Squeeze
-from marscf.models.multiscale_flow import FlowStep
+from marscf.flows.step import FlowStep
+from marscf.nets.affine_net import AffineNet
+from marscf.nets.gated_attention import GatedAttentionNet
 from marscf.nets.lipschitz import FullyConnectedNet, LipschitzNet
 
-
-def mixlogcdf(channels: int, **net) -> Bijection:
-    return MixLogCDFCoupling(channels, 4, components=3, blocks=1, heads=2, **net)
+Size = tuple[int, int]
 
 
-#: name → bijection of images with so many channels (an even number), sides even
-BIJECTIONS: dict[str, Callable[[int], Bijection]] = {
-    "identity": lambda channels: Identity(),
-    "squeeze": lambda channels: Squeeze(),
-    "squeeze by pixel": lambda channels: Squeeze(by_pixel=True),
-    "checkerboard": lambda channels: Checkerboard(),
-    "stripes": lambda channels: Checkerboard(stripes=True),
-    "undone checkerboard": lambda channels: UndoCheckerboard(),
-    "undone stripes": lambda channels: UndoCheckerboard(stripes=True),
-    "swapped halves": lambda channels: SwapHalves(),
-    "halves' conv1x1": HalvesConv1x1,
-    "halves' conv1x1 near the identity": lambda channels: HalvesConv1x1(channels, 1e-3),
-    "actnorm": ActNorm,
-    "conv1x1": InvertibleConv1x1,
-    "affine coupling": lambda channels: AffineCoupling(channels, 4),
-    "mixlogcdf coupling": mixlogcdf,
-    "affine step": lambda channels: FlowStep(channels, AffineCoupling(channels, 4), swap=False),
-    "mixlogcdf step": lambda channels: FlowStep(channels, mixlogcdf(channels), swap=True),
+def affine(channels: int) -> AffineCoupling:
+    return AffineCoupling(AffineNet(channels // 2, 4, channels))
+
+
+def mixlogcdf(channels: int, components: int = 3, **net) -> MixLogCDFCoupling:
+    half = channels // 2
+    params = half * MixLogCDFCoupling.params_per_channel(components)
+    net = GatedAttentionNet(half, 4, params, blocks=1, heads=2, **net)
+    return MixLogCDFCoupling(net, half, components)
+
+
+#: class → name → bijection of images with so many channels (an even number) and even sides (H, W)
+CASES: dict[type[Bijection], dict[str, Callable[[int, Size], Bijection]]] = {
+    ActNorm: {
+        "per channel": lambda channels, size: ActNorm(channels),
+        "per position": lambda channels, size: ActNorm(channels, size),
+    },
+    AffineCoupling: {"": lambda channels, size: affine(channels)},
+    Chain: {
+        "empty": lambda channels, size: Chain(),
+        "of two": lambda channels, size: Chain(InvertibleConv1x1(channels), last=ActNorm(channels)),
+        "of chains": lambda channels, size: Chain(
+            Checkerboard(), FlowStep(2 * channels, affine(2 * channels)), UndoCheckerboard()
+        ),
+    },
+    Checkerboard: {
+        "squares": lambda channels, size: Checkerboard(),
+        "stripes": lambda channels, size: Checkerboard(stripes=True),
+    },
+    FlowStep: {
+        "affine": lambda channels, size: FlowStep(channels, affine(channels)),
+        "mixlogcdf": lambda channels, size: FlowStep(channels, mixlogcdf(channels), swap=True),
+    },
+    HalvesConv1x1: {
+        "rotation": lambda channels, size: HalvesConv1x1(channels),
+        "near the identity": lambda channels, size: HalvesConv1x1(channels, 1e-3),
+    },
+    InvertibleConv1x1: {"": lambda channels, size: InvertibleConv1x1(channels)},
+    Logit: {"": lambda channels, size: Logit(0.05)},
+    MixLogCDFCoupling: {
+        "": lambda channels, size: mixlogcdf(channels),
+        "of flow++": lambda channels, size: mixlogcdf(channels, size=size, exit_elu=True),
+    },
+    ResidualBlock: {
+        "convolutions": lambda channels, size: ResidualBlock(LipschitzNet(channels, 6, size, 0.9)),
+        "fully connected": lambda channels, size: ResidualBlock(FullyConnectedNet((channels, *size), 6, 0.9)),
+    },
+    Squeeze: {
+        "by channel": lambda channels, size: Squeeze(),
+        "by pixel": lambda channels, size: Squeeze(by_pixel=True),
+    },
+    SwapHalves: {"": lambda channels, size: SwapHalves()},
+    UndoCheckerboard: {
+        "squares": lambda channels, size: UndoCheckerboard(),
+        "stripes": lambda channels, size: UndoCheckerboard(stripes=True),
+    },
 }
 
-#: those of images of one size, name → bijection of so many channels, so high and so wide
-SIZED: dict[str, Callable[[int, int, int], Bijection]] = {
-    "actnorm per position": lambda channels, *size: ActNorm(channels, size),
-    "mixlogcdf coupling of flow++": lambda channels, *size: mixlogcdf(channels, size=size, exit_elu=True),
-    "residual block": lambda channels, *size: ResidualBlock(LipschitzNet(channels, 6, size, 0.9)),
-    "fully connected residual block": lambda *shape: ResidualBlock(FullyConnectedNet(shape, 6, 0.9)),
+
+def found() -> list[type[Bijection]]:
+    """Every class in `marscf.flows` that is a bijection and can be made."""
+    names = [module.name for module in pkgutil.iter_modules(marscf.flows.__path__, "marscf.flows.")]
+    members = [kind for name in names for kind in vars(importlib.import_module(name)).values()]
+    kinds = {kind for kind in members if inspect.isclass(kind) and issubclass(kind, Bijection)}
+    return sorted((kind for kind in kinds if not inspect.isabstract(kind)), key=lambda kind: kind.__name__)
+
+
+#: name → class, and the name of its case; a class without a case has one that fails
+BIJECTIONS: dict[str, tuple[type[Bijection], str]] = {
+    f"{kind.__name__} {case}".strip(): (kind, case)
+    for kind in found()
+    for case in CASES.get(kind, {"": None})
 }
 
 
 def made(name: str, *shape: int, seed: int = 0) -> Bijection:
     """A bijection of images (C,H,W) in float64 and eval mode, parameters off their starting values."""
+    kind, case = BIJECTIONS[name]
+    assert kind in CASES, f"{kind.__module__}.{kind.__name__} has no case: add one to CASES in {__file__}"
     torch.manual_seed(seed)
-    bijection = SIZED[name](*shape) if name in SIZED else BIJECTIONS[name](shape[0])
+    bijection = CASES[kind][case](shape[0], shape[1:])
+    assert type(bijection) is kind
     return shaken(bijection).double().eval()
 
 

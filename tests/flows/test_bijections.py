@@ -4,11 +4,11 @@ import copy
 
 import pytest
 import torch
-from cases import BIJECTIONS, SIZED, made
+from cases import BIJECTIONS, made
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-every = pytest.mark.parametrize("name", [*BIJECTIONS, *SIZED])
+every = pytest.mark.parametrize("name", BIJECTIONS)
 shapes = st.tuples(
     st.integers(1, 3), st.sampled_from([2, 4]), st.sampled_from([2, 4]), st.sampled_from([2, 4])
 ).filter(lambda shape: shape[0] * shape[1] * shape[2] * shape[3] <= 96)
@@ -17,7 +17,7 @@ few = settings(max_examples=8, deadline=None, derandomize=True)
 
 def images(*shape: int) -> torch.Tensor:
     torch.manual_seed(1)
-    return torch.randn(*shape, dtype=torch.float64)
+    return torch.rand(*shape, dtype=torch.float64) - 0.5
 
 
 @every
@@ -28,7 +28,7 @@ def test_log_det_is_the_jacobians(name, shape):
     z, log_det = bijection(x)
     assert log_det.shape == shape[:1]
     assert z.numel() == x.numel()
-    vectorize = "residual" not in name  # whose backward pass differentiates, which no vmap goes through
+    vectorize = "Residual" not in name  # whose backward pass differentiates, which no vmap goes through
     jacobian = torch.autograd.functional.jacobian(
         lambda x: bijection(x)[0].flatten(1), x, vectorize=vectorize
     )

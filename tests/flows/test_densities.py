@@ -4,9 +4,8 @@ import math
 
 import pytest
 import torch
-from cases import made
+from cases import made, mixlogcdf
 
-from marscf.flows.coupling import MixLogCDFCoupling
 from marscf.priors.gaussian import gaussian_log_density
 
 
@@ -17,16 +16,16 @@ def standard_normal(z: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("seed", range(4))
 def test_mixlogcdf_on_a_line(seed):
     torch.manual_seed(seed)
-    coupling = MixLogCDFCoupling(2, 4, components=5, blocks=1, heads=2).double()
-    raw = torch.randn(1, 2 + 15, 1, 1, dtype=torch.float64)
+    coupling = mixlogcdf(2, components=5).double()
+    params = torch.randn(1, 2 + 15, 1, 1, dtype=torch.float64)
     x = torch.linspace(-60, 60, 400_001, dtype=torch.float64)
     with torch.no_grad():
-        y, log_slope = coupling.elementwise(x[:, None, None, None], raw)
+        y, log_slope = coupling.elementwise(x[:, None, None, None], params)
         density = torch.exp(standard_normal(y) + log_slope.flatten())
     assert torch.trapezoid(density, x).item() == pytest.approx(1, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", ["affine coupling", "mixlogcdf coupling"])
+@pytest.mark.parametrize("name", ["AffineCoupling", "MixLogCDFCoupling"])
 @pytest.mark.parametrize("seed", range(2))
 def test_coupling_in_a_plane(name, seed):
     coupling = made(name, 2, 1, 1, seed=seed)

@@ -107,7 +107,7 @@ def test_gradients():
 
 def test_few_iterations(monkeypatch):
     """At most 9 iterations on mixtures such as training makes, in float32."""
-    from marscf.flows import mixture as module
+    from marscf.kernels import mixture as module
 
     calls, plain = [], module._value_and_slope
     monkeypatch.setattr(module, "_value_and_slope", lambda *a: calls.append(1) or plain(*a))

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from marscf.config import load_config, resolve
-from marscf.files import digest
 from marscf.models import build
 from marscf.models.base import DensityModel
 from marscf.settings import RunConfig
@@ -75,7 +74,7 @@ def tiny(name: str, shape=(1, 4, 4), grey_levels: int = 17, size: float = 0.1, *
     """A small model in float64 and eval mode, its parameters off their starting values."""
     torch.manual_seed(0)
     model = build(config(name, shape, grey_levels, **options)).double()
-    if hasattr(model, "fit"):
+    if model.closed_form:
         x = images(model, 20)
         model.fit((x * (x > 0.7 * grey_levels)).numpy())  # mostly black
     else:
@@ -92,22 +91,3 @@ def images(model: DensityModel, n: int, seed: int = 0) -> torch.Tensor:
 
 def noise(model: DensityModel, n: int, seed: int = 0) -> torch.Tensor | None:
     return model.draw_noise(n, torch.Generator().manual_seed(seed))
-
-
-def filled(model: DensityModel) -> tuple[DensityModel, str]:
-    """Give a model weights that depend on their names and shapes alone; return it, and the digest of those.
-
-    What a released weights file holds is these names and shapes: a number recorded with such weights is one
-    that the file must give for ever.
-    """
-    generator = torch.Generator().manual_seed(0)
-    state = model.double().state_dict()
-    for name in sorted(state):
-        value = state[name]
-        if name.endswith("permutation"):
-            value.copy_(torch.eye(len(value)).roll(1, 0))
-        elif name.endswith("sign_s"):
-            value.fill_(-1)
-        elif value.is_floating_point():
-            value.copy_(0.3 * torch.randn(value.shape, generator=generator, dtype=value.dtype))
-    return model.eval(), digest([[name, list(state[name].shape)] for name in sorted(state)])

@@ -89,8 +89,8 @@ def test_the_context_is_seen_at_the_couplings_resolution():
     channels = {"full": 64, "halves": 32, "attention": 32}
     for context, expected in channels.items():
         dequantiser = tiny("flowpp", shape, context=context, context_blocks=3).dequantiser
-        assert len(dequantiser.look) == 3
-        assert dequantiser.context(torch.randn(5, *shape).double()).shape == (5, expected, 4, 4)
+        assert len(dequantiser.context_net.blocks) == 3
+        assert dequantiser.context_net(torch.randn(5, *shape).double()).shape == (5, expected, 4, 4)
 
 
 @pytest.mark.parametrize("name", ["flowpp for cifar10", "flowpp for imagenet32"])

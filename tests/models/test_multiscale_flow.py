@@ -289,9 +289,3 @@ def test_a_drawn_image_beyond_the_pixels_range_has_a_density():
     with torch.no_grad():
         y = model.decode([30 * torch.ones(1, *shape) for shape in model.latent_shapes])
         assert torch.isfinite(model.log_density(y)).all()
-
-
-@pytest.mark.parametrize("margin", [0.0, 0.5, -0.1])
-def test_a_margin_out_of_range_is_refused(margin):
-    with pytest.raises(ConfigError, match="logit_margin"):
-        tiny(logit_margin=margin)

@@ -6,6 +6,7 @@ from marscf.errors import EvaluationError
 from marscf.flows.actnorm import ActNorm
 from marscf.flows.residual import ResidualBlock
 from marscf.models import build
+from marscf.models.base import Estimate
 from marscf.models.residual_flow import NORM_ITERATIONS, ResidualFlow
 from marscf.nets.lipschitz import LipschitzConv2d
 
@@ -121,15 +122,16 @@ def test_more_probes_are_nearer():
 
 def test_the_protocol_says_how():
     assert "whole Jacobians" in ResidualFlow((1, 8, 8), 17, blocks=1, channels=4).likelihood
-    likelihood = ResidualFlow((3, 8, 8), 256, blocks=1, channels=4, exact_terms=12, probes=3).likelihood
-    assert "12 exact terms" in likelihood and "3 probe" in likelihood
+    model = ResidualFlow((3, 8, 8), 256, blocks=1, channels=4, exact_terms=12, probes=3)
+    assert "12 exact terms" in model.likelihood and model.estimate == Estimate(probes=3)
 
 
 def test_fully_connected_blocks_stand_at_the_end():
     model = tiny("residual-flow", (3, 4, 8), fc_blocks=3, fc_channels=5)
-    closing = model.layers[-7]
+    layers = list(model.layers)
+    closing = layers[-7]
     assert isinstance(closing, ActNorm) and closing.bias.shape == (12, 1, 1)
-    for block, norm in zip(model.layers[-6::2], model.layers[-5::2], strict=True):
+    for block, norm in zip(layers[-6::2], layers[-5::2], strict=True):
         shapes = [tuple(conv.weight.shape) for conv in block.net.convs]
         assert shapes == [(5, 96, 1, 1), (5, 5, 1, 1), (96, 5, 1, 1)]
         assert len(block.net.raw_betas) == 3  # each layer has its activation before it
@@ -141,7 +143,8 @@ def test_first_batch_scales_no_position_beyond_the_least_variance():
     model = build(config("residual-flow", (1, 4, 4), fc_blocks=1))
     x = images(model, 1).expand(64, -1, -1, -1)
     model.initialise(x, noise(model, 1).expand(x.shape))  # no position varies
-    assert torch.allclose(model.layers[-1].log_scale.exp(), torch.tensor(0.2).rsqrt(), atol=1e-4)
+    *_, last = model.layers
+    assert torch.allclose(last.log_scale.exp(), torch.tensor(0.2).rsqrt(), atol=1e-4)
 
 
 @pytest.mark.parametrize("dataset, millions", [("cifar10", 25.2), ("imagenet32", 47.1)])

@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from marscf.nets import conv_lstm
 from marscf.nets.conv_lstm import ConvLSTM
 
 
@@ -31,42 +30,22 @@ def test_whole_sequence_equals_steps(kernel_size, dilation, steps, batch):
         torch.testing.assert_close(fast, plain.expand_as(fast), atol=1e-12, rtol=1e-10)
 
 
+def test_on_single_pixels_it_is_torchs_lstm():
+    torch.manual_seed(0)
+    ours, theirs = ConvLSTM(5, 2, 1), torch.nn.LSTM(5, 5, num_layers=2)
+    with torch.no_grad():
+        for layer in range(2):
+            getattr(theirs, f"weight_ih_l{layer}").copy_(ours.input_weights[layer].flatten(1))
+            getattr(theirs, f"weight_hh_l{layer}").copy_(ours.hidden_weights[layer].flatten(1))
+            getattr(theirs, f"bias_ih_l{layer}").copy_(ours.biases[layer])
+            getattr(theirs, f"bias_hh_l{layer}").zero_()
+    x = torch.randn(4, 3, 5)
+    gates = ours.input_gates(x.flatten(0, 1)[:, :, None, None], 0).unflatten(0, (4, 3))
+    torch.testing.assert_close(ours(gates).flatten(2), theirs(x)[0])
+
+
 def test_gradients_numerically():
     torch.manual_seed(0)
     lstm = ConvLSTM(2, 1, 3).double()
     gates = torch.randn(3, 2, 8, 2, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lstm, gates)
-
-
-def test_arrangement_changes_nothing(monkeypatch):
-    torch.manual_seed(0)
-    lstm = ConvLSTM(6, 2, 3).double()
-    gates = torch.randn(4, 2, 24, 5, 5, dtype=torch.float64, requires_grad=True)
-    found = []
-    for arranged in (conv_lstm.arranged, lambda x: x.contiguous(memory_format=torch.channels_last)):
-        monkeypatch.setattr(conv_lstm, "arranged", arranged)
-        hidden = lstm(gates)
-        weights = [hidden, *torch.autograd.grad(hidden.square().sum(), [gates, *lstm.hidden_weights])]
-        with torch.no_grad():
-            h, state = lstm.advance(gates[0], None)
-            h, _ = lstm.advance(gates[1], state)
-        found.append([*weights, h])
-    assert found[0][0].is_contiguous() and not found[1][0].is_contiguous()
-    for plain, other in zip(*found, strict=True):
-        torch.testing.assert_close(other, plain)
-
-
-def test_setting_the_mode_forgets_arranged_kernels(monkeypatch):
-    """As on a GPU, where an arranged kernel is a copy: weights may have changed unseen since."""
-    monkeypatch.setattr(conv_lstm, "arranged", torch.clone)
-    torch.manual_seed(0)
-    lstm, gates = ConvLSTM(3, 2, 3).eval(), torch.randn(1, 2, 12, 4, 4)
-    with torch.no_grad():
-        before, _ = lstm.advance(gates[0], None)
-        lstm.input_weights[1].data.mul_(2)  # behind autograd's back
-        after, _ = lstm.eval().advance(gates[0], None)
-        fresh = ConvLSTM(3, 2, 3)
-        fresh.load_state_dict(lstm.state_dict())
-        expected, _ = fresh.advance(gates[0], None)
-    assert not torch.equal(before, after)
-    torch.testing.assert_close(after, expected)

@@ -119,7 +119,7 @@ def test_every_system(processes, make_run, place, name):
     folder = begin()
     assert run(processes, folder, place) == 0
     folder = folder.rename(place / "reference") and begin()
-    if not hasattr(model_class(run_config(folder).model), "fit"):
+    if not model_class(run_config(folder).model).closed_form:
         for moment in ("saved", "written", "renamed"):
             assert run(processes, folder, place, kill_at=(moment, 1)) == -signal.SIGKILL
         assert run(processes, folder, place) == 0

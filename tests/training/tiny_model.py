@@ -13,6 +13,8 @@ class Tiny(DensityModel):
     every training step changes.
     """
 
+    can_recompute = True
+
     def __init__(self, shape, grey_levels, *, channels: int = 4, dropout: float = 0.1, poison: float = 0.0):
         super().__init__(shape, grey_levels)
         self.poison = poison
@@ -21,7 +23,6 @@ class Tiny(DensityModel):
         self.head = nn.Conv2d(channels, shape[0] * grey_levels, 1)
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("calls", torch.zeros((), dtype=torch.long))
-        self.activation_checkpointing = False
 
     def draw_noise(self, n, generator=None):
         device = generator.device if generator is not None else "cpu"
@@ -30,7 +31,7 @@ class Tiny(DensityModel):
     def initialise(self, x, noise=None):
         self.mean.copy_(x.float().mean())
 
-    def log_prob(self, x, noise=None):
+    def log_prob(self, x, noise=None, estimate=None):
         if self.training:
             self.calls += 1
         y = (x.float() + noise - self.mean) / self.grey_levels
@@ -41,10 +42,14 @@ class Tiny(DensityModel):
         log_p = logits.log_softmax(2).gather(2, x.long()[:, :, None])
         return log_p.flatten(1).sum(1)
 
+    def sample(self, n, temperature=1.0, generator=None):
+        raise NotImplementedError("it is trained only")
+
 
 class Unable(Tiny):
     """The same, without activation checkpointing."""
 
+    can_recompute = False
+
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
-        del self.activation_checkpointing

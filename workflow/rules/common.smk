@@ -3,18 +3,18 @@
 The files of `config/` are read by `marscf.config`, as on the command line. A mistake ends in one line.
 
 Two habits of the rules: what a result depends on is a plain param, recorded by Snakemake, so that a change
-runs the rule again; what only says how to get there (device, mirror) is a param that takes `threads` or
-`resources`, which Snakemake does not record. And code whose edit has to run a rule again is an input, compared by checksum.
+runs it again. These are values of `config/`, and the digest of the code that can change a number
+(`marscf.code`). What only says how to get there (device, mirror) is a param that takes `threads` or
+`resources`, which Snakemake does not record.
 """
 
 import os
 import sys
 from pathlib import Path
 
-import marscf
-
 # by module: a name like `parse` would replace Snakemake's own, which is global here
 from marscf import config as loader
+from marscf.code import behind
 from marscf.errors import ConfigError, MarscfError, nearest
 from marscf.files import digest
 from marscf.reporting.catalogue import planned
@@ -109,13 +109,9 @@ def launcher(wildcards, resources):
 # ---- what a result depends on
 
 
-def code(*patterns):
-    """Files of the package, relative to the working directory so that a clone elsewhere has the same names."""
-    package = Path(os.path.relpath(Path(marscf.__file__).parent))
-    return sorted(str(path) for pattern in patterns for path in package.glob(pattern) if path.is_file())
-
-
-MODEL_CODE = ["models/*.py", "flows/*.py", "priors/*.py", "nets/*.py"]
+def code(stage):
+    """The digest of the code behind a stage's numbers, the run's model included, as a function of wildcards."""
+    return lambda wildcards: behind(stage, CONFIG.systems[wildcards.system].model)
 
 
 def dataset_digest(wildcards):

@@ -2,7 +2,6 @@ rule likelihood:
     input:
         receipt=f"{RUN}/receipt.json",
         manifest="data/datasets/{dataset}/manifest.json",
-        code=code("evaluation/*.py", *MODEL_CODE),
     output:
         f"{RUN}/likelihood.json",
         f"{RUN}/likelihood.npz",
@@ -12,6 +11,7 @@ rule likelihood:
     resources:
         **JOB,
     params:
+        code=code("likelihood"),
         settings=settings(SCALE.evaluation.model_dump(mode="json", exclude={"fidelity", "grid"})),
         run=subpath(input.receipt, parent=True),
         device=device,
@@ -22,7 +22,6 @@ rule likelihood:
 rule sample:
     input:
         receipt=f"{RUN}/receipt.json",
-        code=code("evaluation/sampl*.py", *MODEL_CODE),
     output:
         f"{RUN}/samples.npy",
     log:
@@ -31,6 +30,7 @@ rule sample:
     resources:
         **JOB,
     params:
+        code=code("sample"),
         images=SCALE.evaluation.grid,
         run=subpath(input.receipt, parent=True),
         device=device,
@@ -41,7 +41,6 @@ rule sample:
 rule extractor:
     input:
         manifest="data/datasets/{dataset}/manifest.json",
-        code=code("evaluation/digits_net.py", "evaluation/sampling.py"),
     output:
         receipt="data/extractors/digits-net/{dataset}/receipt.json",
         weights="data/extractors/digits-net/{dataset}/weights.safetensors",
@@ -51,6 +50,7 @@ rule extractor:
     resources:
         **JOB,
     params:
+        code=behind("extractor"),
         device=device,
     shell:
         "marscf evaluate extractor {wildcards.dataset} {params.device} > {log} 2>&1"
@@ -61,7 +61,6 @@ rule fidelity:
         extractor,
         receipt=f"{RUN}/receipt.json",
         manifest="data/datasets/{dataset}/manifest.json",
-        code=code("evaluation/*.py", *MODEL_CODE),
     output:
         f"{RUN}/fidelity.json",
     log:
@@ -70,6 +69,7 @@ rule fidelity:
     resources:
         **JOB,
     params:
+        code=code("fidelity"),
         settings=settings(FIDELITY),
         run=subpath(input.receipt, parent=True),
         device=device,
@@ -82,7 +82,6 @@ rule floor:
     input:
         extractor,
         manifest="data/datasets/{dataset}/manifest.json",
-        code=code("evaluation/*.py"),
     output:
         floor="data/runs/{scale}/{dataset}/floor.json",
     log:
@@ -91,6 +90,7 @@ rule floor:
     resources:
         **JOB,
     params:
+        code=behind("floor"),
         settings=settings(FIDELITY),
         folder=subpath(output.floor, parent=True),
         device=device,

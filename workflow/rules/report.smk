@@ -2,7 +2,6 @@ rule collect:
     input:
         measurements(),
         timings(),
-        code=code("reporting/**/*.py", "reporting/**/*.csv"),
     output:
         table="reports/{scale}/metrics.csv",
         values="reports/{scale}/metrics.json",
@@ -10,6 +9,7 @@ rule collect:
         "logs/{scale}/collect.log",
     localrule: True
     params:
+        code=behind("collect"),
         runs=list(RUNS),
     shell:
         "marscf report collect --scale {wildcards.scale} --runs {params.runs} > {log} 2>&1"
@@ -21,7 +21,6 @@ rule figure:
     input:
         lambda wildcards: PRODUCTS[wildcards.name].files(PLAN),
         notebook=NOTEBOOK,
-        code=code("reporting/**/*.py"),
     output:
         png=report(
             "reports/{scale}/figures/{name}.png",
@@ -35,6 +34,7 @@ rule figure:
         text="logs/{scale}/notebooks/{name}.log",
     localrule: True
     params:
+        code=behind("figures"),
         runs=lambda wildcards: PRODUCTS[wildcards.name].about(PLAN),
         out=subpath(output.png, strip_suffix=".png"),
     shell:
@@ -52,6 +52,7 @@ use rule figure as table with:
             labels={"table": "{name}"},
         ),
     params:
+        code=behind("figures"),
         runs=lambda wildcards: PRODUCTS[wildcards.name].about(PLAN),
         out=subpath(output.csv, strip_suffix=".csv"),
 
@@ -62,7 +63,6 @@ rule index:
         f"reports/{SCALE.name}/metrics.csv",
         timings(),
         likelihoods(),
-        code=code("reporting/**/*"),
     output:
         page=report(
             "reports/{scale}/index.html",
@@ -74,5 +74,7 @@ rule index:
     log:
         "logs/{scale}/index.log",
     localrule: True
+    params:
+        code=behind("page"),
     shell:
         "marscf report index --scale {wildcards.scale} > {log} 2>&1"

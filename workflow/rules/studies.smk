@@ -2,7 +2,6 @@
 rule sampling_speed:
     input:
         timed_receipts(),
-        code=code("studies/*.py", *MODEL_CODE),
     output:
         "reports/{scale}/sampling_speed.csv",
     log:
@@ -11,6 +10,7 @@ rule sampling_speed:
     resources:
         **JOB,
     params:
+        code=behind("sampling-speed", *(CONFIG.systems[name].model for name in PLAN.timed())),
         settings=settings(SCALE.studies.sampling_speed),
         architectures=architectures(),
         systems=",".join(PLAN.timed()),
@@ -25,7 +25,6 @@ rule interpolation:
         extractor,
         receipt=f"{RUN}/receipt.json",
         manifest="data/datasets/{dataset}/manifest.json",
-        code=code("studies/interpol*.py", "studies/scores.py", *MODEL_CODE),
     output:
         images=f"{RUN}/interpolation.npz",
         numbers=f"{RUN}/interpolation.csv",
@@ -36,6 +35,7 @@ rule interpolation:
     resources:
         **JOB,
     params:
+        code=code("interpolate"),
         settings=lambda wildcards: settings(PLAN.interpolated()[RUN.format(**wildcards)]),
         run=subpath(input.receipt, parent=True),
         device=device,
@@ -47,7 +47,6 @@ rule latents:
     input:
         receipt=f"{RUN}/receipt.json",
         manifest="data/datasets/{dataset}/manifest.json",
-        code=code("studies/latents.py", *MODEL_CODE),
     output:
         f"{RUN}/latent_correlation.npz",
     log:
@@ -56,6 +55,7 @@ rule latents:
     resources:
         **JOB,
     params:
+        code=code("latents"),
         run=subpath(input.receipt, parent=True),
         device=device,
     shell:

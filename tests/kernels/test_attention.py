@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from marscf.nets import attention as module
-from marscf.nets.attention import attention
-from marscf.nets.gated_attention import concat_elu
+from marscf.kernels import attention as module
+from marscf.kernels.attention import attention
 
 
 def draw(*shape):
@@ -62,10 +61,3 @@ def test_hashed_masks_are_as_if_drawn():
             assert abs((one[lag:] * one[:-lag]).mean()) < 4 / (count - lag) ** 0.5
     for first, second in ((0, 1), (0, 2), (1, 2)):
         assert abs((off[first] * off[second]).mean()) < 4 / count**0.5
-
-
-def test_concat_elu_is_torchs():
-    x = draw(2, 3, 4, 4)
-    both = torch.cat((x, -x), 1)
-    torch.testing.assert_close(concat_elu(x), torch.nn.functional.elu(both), rtol=1e-12, atol=1e-15)
-    assert torch.autograd.gradcheck(concat_elu, x)

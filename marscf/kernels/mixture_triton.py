@@ -9,7 +9,7 @@ ELEMENTS = 32  # of a program; with K components each
 
 
 def newton(y: Tensor, weights: Tensor, means: Tensor, log_scales: Tensor, max_iterations: int) -> Tensor:
-    """Return the roots `(B,*)`; `marscf.flows.mixture` says of what, and has the same steps for a CPU.
+    """Return the roots `(B,*)`: `marscf.kernels.mixture` says of what, and has the same steps for a CPU.
 
     `weights`, `means`, `log_scales` are `(B,K,*)`, the weights sum to 1 over K.
     """

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from marscf.gpu.fused import fused, fusing
+from marscf.kernels.attention import attention
+from marscf.kernels.compiled import fused, fusing
 from marscf.models.flowpp import FlowPP
 from marscf.models.multiscale_flow import MultiScaleFlow
-from marscf.nets.attention import attention
 from marscf.studies.weights import fill_zeros
 
 SHAPE = (3, 8, 8)

@@ -4,9 +4,8 @@ On a GPU a flow is thousands of small kernels, and launching them one by one tak
 `MARSCF_EAGER=1` in the environment switches graphs off.
 """
 
-import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from marscf.counting import Steps, counted, tick
 from marscf.errors import MarscfError
+from marscf.kernels.cached import generation
 
 WARM_UP = 3  # calls before the recording, in which libraries choose their kernels
 
@@ -24,31 +24,29 @@ def serve(device: torch.device) -> bool:
     return device.type == "cuda" and not os.environ.get("MARSCF_EAGER")
 
 
-@contextlib.contextmanager
-def branches(device: torch.device) -> Iterator[Callable[..., contextlib.AbstractContextManager]]:
-    """Let blocks `with branch(*tensors):`, which read `tensors`, run beside what follows them.
+def side_by_side(
+    functions: Iterable[Callable[..., Tensor]], *arguments: Iterable[Tensor | None]
+) -> list[Tensor]:
+    """Return `[f(*own) for f, own in zip(functions, zip(*arguments))]`.
 
-    In a graph, that is; elsewhere they run one after the other, as they are written.
+    In a graph the calls are branches that run at the same time; elsewhere one runs after the other.
     """
-    if device.type != "cuda" or not torch.cuda.is_current_stream_capturing():
-        yield lambda *tensors: contextlib.nullcontext()
-        return
-    trunk, streams = torch.cuda.current_stream(), []
-
-    @contextlib.contextmanager
-    def branch(*tensors: Tensor | None) -> Iterator[None]:
-        stream = torch.cuda.Stream()
-        streams.append(stream)
+    calls = list(zip(functions, *arguments, strict=True))
+    if not (torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()):
+        return [function(*own) for function, *own in calls]
+    trunk = torch.cuda.current_stream()
+    streams = [torch.cuda.Stream() for _ in calls]
+    results = []
+    for stream, (function, *own) in zip(streams, calls, strict=True):
         stream.wait_stream(trunk)
-        for tensor in tensors:
+        for tensor in own:
             if tensor is not None:
-                tensor.record_stream(stream)  # its memory is not the trunk's to use again meanwhile
+                tensor.record_stream(stream)  # the trunk must not use its memory again meanwhile
         with torch.cuda.stream(stream):
-            yield
-
-    yield branch
+            results.append(function(*own))
     for stream in streams:
         trunk.wait_stream(stream)
+    return results
 
 
 @dataclass(frozen=True)
@@ -63,8 +61,8 @@ class Replays:
     """Recordings of one function, one for each of its inputs' shapes.
 
     For functions whose kernels depend on no value and that never wait for the device. A recording reads
-    parameters where they were; it is made anew when one of `constants` has moved or was written to, for
-    functions that keep what they derive from weights (`marscf.nets.cached`).
+    parameters, and what is kept of them (`marscf.kernels.cached`), where they were. So it is made again when
+    one of `constants` has moved or was written to, or what is kept of it is forgotten.
     """
 
     def __init__(self) -> None:
@@ -76,7 +74,7 @@ class Replays:
     ) -> Any:
         """Return `function(*inputs)`, in tensors that the next call overwrites; None is not passed on."""
         inputs = [t for t in inputs if t is not None]
-        key = [(t.data_ptr(), t._version) for t in constants]
+        key = [(generation(), t.data_ptr(), t._version) for t in constants]
         if key != self._key:
             self._key, self._recordings = key, {}
         shapes = tuple((t.shape, t.dtype) for t in inputs)

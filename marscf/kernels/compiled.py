@@ -7,9 +7,14 @@ import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import ParamSpec, TypeVar
 
 import torch
+
+from marscf import kernels
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 VARIANTS = 64  # of one function: shapes of the levels, dropout, gradients and precision on or off
 _on = bool(os.environ.get("MARSCF_COMPILE"))
@@ -26,17 +31,17 @@ def fusing(on: bool = True) -> Iterator[None]:
         _on = before
 
 
-def fused(function: Callable[..., Any]) -> Callable[..., Any]:
+def fused(function: Callable[P, R]) -> Callable[P, R]:
     """Mark a function of tensors that is compiled while `fusing`; otherwise it runs as it is.
 
     What is marked is small and used many times: compiling a whole flow takes minutes and gains little more.
     """
-    compiled: Callable[..., Any] | None = None
+    compiled: Callable[P, R] | None = None
 
     @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
         nonlocal compiled
-        if not _on or torch.compiler.is_compiling():
+        if not _on or kernels.is_plain() or torch.compiler.is_compiling():
             return function(*args, **kwargs)
         if compiled is None:
             from torch._dynamo import config  # seconds, so not before it is needed

@@ -1,26 +1,39 @@
 """Attention with dropout of its weights, in memory that grows with the pixels and not with their square."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from marscf.nets.precision import at_least_float32, exact
+from marscf.kernels import kernel
+from marscf.kernels.precision import at_least_float32, exact
 
 TOGETHER = 2**18  # weights that are worked on at a time: about what a core's cache holds
-LEVELS = 2**16  # of the chance to be dropped: 16 random bits a weight
+LEVELS = 2**16  # steps of the chance to be dropped: 16 random bits per weight
 
 
+def attention_definition(query: Tensor, key: Tensor, value: Tensor, dropout: float = 0.0) -> Tensor:
+    """`dropout(softmax(Q Kᵀ / √d)) V`."""
+    weights = torch.softmax(query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5, -1)
+    return functional.dropout(weights, dropout) @ value
+
+
+def _example() -> tuple[Tensor, Tensor, Tensor]:
+    query, key, value = torch.randn(3, 2, 2, 12, 4, dtype=torch.float64)
+    return query, key, value
+
+
+@kernel(attention_definition, _example)
 def attention(query: Tensor, key: Tensor, value: Tensor, dropout: float = 0.0) -> Tensor:
-    """Return `dropout(softmax(Q Kᵀ / √d)) V`; Q, K, V and the result are `(B,heads,length,d)`.
-
-    On a CPU torch's own function keeps all weights and their mask where there is dropout.
-    """
+    """Return `dropout(softmax(Q Kᵀ / √d)) V`; Q, K, V and the result are `(B,heads,length,d)`."""
+    # With dropout torch's own function on a CPU keeps all weights and their mask.
     if dropout and query.device.type == "cpu":
         ours = _HashedAttention if torch.compiler.is_compiling() else _DroppedAttention
-        return ours.apply(query, key, value, dropout)
+        result: Tensor = ours.apply(query, key, value, dropout)
+        return result
     return functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
 
 
@@ -28,7 +41,7 @@ class _DroppedAttention(torch.autograd.Function):
     """Keeps Q, K, V and a seed; weights and mask are made again in the backward pass."""
 
     @staticmethod
-    def forward(ctx, query, key, value, dropout):
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
         ctx.threshold = round(dropout * LEVELS)
         ctx.seed = int(torch.empty((), dtype=torch.int64).random_())
         ctx.save_for_backward(query, key, value)
@@ -43,7 +56,7 @@ class _DroppedAttention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         tensors = ctx.saved_tensors
         grad = grad * (LEVELS / (LEVELS - ctx.threshold))
         generator = torch.Generator().manual_seed(ctx.seed)
@@ -61,7 +74,7 @@ class _DroppedAttention(torch.autograd.Function):
 
 
 def _parts(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Walk through tensors `(B,heads,length,·)` in parts `(n,length,·)`."""
+    """Split tensors `(B,heads,length,·)` into parts `(n,length,·)`."""
     size = max(1, TOGETHER // tensors[0].shape[2] ** 2)
     return zip(*(t.flatten(0, 1).split(size) for t in tensors), strict=True)
 
@@ -75,9 +88,9 @@ def _scores(query: Tensor, key: Tensor) -> Tensor:
 
 
 def _kept(like: Tensor, threshold: int, generator: torch.Generator) -> Tensor:
-    """Return 1 where a weight is kept, else 0: 16 random bits for each, four a draw.
+    """Return 1 where a weight is kept, else 0, from 16 random bits each; one draw has four times 16.
 
-    In the bits' place: on a CPU booleans, and what uses them, take several times as long.
+    The result overwrites the bits: booleans, and what uses them, take several times as long on a CPU.
     """
     draws = torch.empty(-(-like.numel() // 4), dtype=torch.int64)
     bits = draws.random_(-(2**63), None, generator=generator).view(torch.int16)[: like.numel()]
@@ -85,14 +98,14 @@ def _kept(like: Tensor, threshold: int, generator: torch.Generator) -> Tensor:
 
 
 class _HashedAttention(torch.autograd.Function):
-    """The same in one piece, to be compiled: a weight's random bits are a hash of its place and a seed.
+    """The same for torch.compile: a weight's random bits are a hash of its place and a seed.
 
-    Compiled, a mask is made where it is used; random numbers of a generator take ten times as long. Keeps the
-    result and the log-sum-exp too, so that the backward pass walks through the weights once.
+    Compiled code makes the mask where it is used; random numbers of a generator take ten times as long. It
+    keeps the result and the log-sum-exp too, so that the backward pass goes through the weights once.
     """
 
     @staticmethod
-    def forward(ctx, query, key, value, dropout):
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
         ctx.threshold = round(dropout * LEVELS)
         seed = torch.randint(-(2**31), 2**31, (2,), dtype=torch.int32, device=query.device)
         scores = at_least_float32(_scores(query, key))
@@ -107,7 +120,7 @@ class _HashedAttention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, seed, result, log_total = ctx.saved_tensors
         along = (at_least_float32(grad) * result).sum(-1, keepdim=True)
         grad = grad * (LEVELS / (LEVELS - ctx.threshold))

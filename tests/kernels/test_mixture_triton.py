@@ -11,7 +11,7 @@ pytest.importorskip("triton", reason="needs Triton, which comes with torch for L
 PROGRAM = """
 import torch
 from marscf.flows import mixture
-from marscf.gpu.inverse_cdf import newton
+from marscf.kernels.mixture_triton import newton
 
 torch.manual_seed(0)
 for dtype, bound in ((torch.float32, 1e-4), (torch.float64, 1e-12)):

@@ -9,7 +9,7 @@ import torch
 from marscf.counting import counted
 from marscf.evaluation.likelihood import evaluate_likelihood
 from marscf.flows import mixture
-from marscf.gpu.graphs import Replays
+from marscf.kernels.graphs import Replays
 from marscf.models.flowpp import FlowPP
 from marscf.models.multiscale_flow import MultiScaleFlow
 from marscf.models.pixelcnn import PixelCNN

@@ -1,0 +1,101 @@
+"""The fidelity of a run's samples, and its floor: which images are compared, and what is written."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from marscf import load
+from marscf.config import Fidelity
+from marscf.data.arrays import read_manifest
+from marscf.devices import choose_device
+from marscf.evaluation.extractors import Extractor, load_extractor
+from marscf.evaluation.fidelity import compare, extract, reference_images
+from marscf.evaluation.measurements import weights_hash, write_measurements
+from marscf.evaluation.sampling import draw_samples
+from marscf.files import sha256_file
+from marscf.runs import Run, run_config
+
+REAL = "real"  # the system of the floor
+
+
+@dataclass(frozen=True)
+class Call:
+    """How a measurement is made, beside what the scale says."""
+
+    seed: int = 0
+    device: str = "auto"
+    inception_weights: str | None = None
+    mirror: str | None = None
+    offline: bool | None = None
+    progress: bool = False
+
+    def extractor(self, settings: Fidelity, dataset: str) -> Extractor | None:
+        """Return the extractor that a scale names, None where it names none."""
+        if settings.extractor == "none":
+            return None
+        return load_extractor(
+            settings.extractor,
+            dataset,
+            grey_levels=read_manifest(dataset)["grey_levels"],
+            device=choose_device(self.device),
+            inception_weights=self.inception_weights,
+            mirror=self.mirror,
+            offline=self.offline,
+        )
+
+
+def measure_fidelity(
+    path: Path, settings: Fidelity, call: Call, temperature: float = 1.0
+) -> list[dict[str, Any]]:
+    """Compare a run's samples with real images, and write RUN/fidelity.json."""
+    dataset = run_config(path).dataset
+    entries: list[dict[str, Any]] = []
+    weights = weights_hash(path)
+    if extractor := call.extractor(settings, dataset):
+        model = load(path, choose_device(call.device))
+        real, real_identity, real_card = reference_images(dataset, settings.reference)
+        drawn = draw_samples(
+            model,
+            weights,
+            settings.samples,
+            batch_size=settings.batch_size,
+            seed=call.seed,
+            temperature=temperature,
+            progress=call.progress,
+        )
+        images = np.load(drawn, mmap_mode="r")
+        samples = extract(images, sha256_file(drawn), extractor, progress=call.progress)
+        how = f"seed {call.seed}, temperature {temperature:g}, batches of {settings.batch_size}"
+        entries = compare(
+            samples,
+            extract(real, real_identity, extractor, progress=call.progress),
+            extractor,
+            samples_card=f"{settings.samples} samples ({how})",
+            reference_card=real_card,
+            seed=call.seed,
+        )
+        samples.discard()  # large, and quickly made again from the samples, which stay
+    write_measurements(path / "fidelity.json", Run.from_path(path), entries, weights_sha256=weights)
+    return entries
+
+
+def measure_floor(folder: Path, settings: Fidelity, call: Call) -> list[dict[str, Any]]:
+    """Compare real images with real images, and write FOLDER/floor.json: what a perfect model would get."""
+    names = Run.from_path(folder / REAL / "seed0")
+    entries: list[dict[str, Any]] = []
+    if extractor := call.extractor(settings, names.dataset):
+        other = "train" if settings.reference == "test" else "test"
+        some, some_identity, some_card = reference_images(names.dataset, other, settings.samples, call.seed)
+        real, real_identity, real_card = reference_images(names.dataset, settings.reference)
+        entries = compare(
+            extract(some, some_identity, extractor, progress=call.progress),
+            extract(real, real_identity, extractor, progress=call.progress),
+            extractor,
+            samples_card=some_card,
+            reference_card=real_card,
+            seed=call.seed,
+        )
+    write_measurements(folder / "floor.json", names, entries)
+    return entries

@@ -1,0 +1,65 @@
+"""The likelihood of a run: which images are scored, how, and what is written."""
+
+from pathlib import Path
+from typing import Any
+
+from marscf import load
+from marscf.config import Evaluation, load_config
+from marscf.data.arrays import open_split, read_manifest
+from marscf.devices import choose_device
+from marscf.errors import EvaluationError
+from marscf.evaluation.likelihood import evaluate_likelihood, kept_scores, likelihood_measurements
+from marscf.evaluation.measurements import PerImage, weights_hash, write_measurements, write_per_image
+from marscf.evaluation.stream import discard
+from marscf.runs import Run, run_config
+
+
+def measure_likelihood(
+    path: Path,
+    *,
+    draws: int | None = None,
+    importance_samples: int | None = None,
+    images: int | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    progress: bool = False,
+) -> list[dict[str, Any]]:
+    """Measure bits/dim; write RUN/likelihood.json and, image by image, RUN/likelihood.npz.
+
+    What is not given comes from the `evaluation` section of the run's scale. Raises `EvaluationError` where
+    more images are asked for than the test split has.
+    """
+    config, settings = run_config(path), settings_of(path)
+    model = load(path, choose_device(device))
+    available = open_split(config.dataset, "test")
+    count = images or settings.images or len(available)
+    if count > len(available):
+        raise EvaluationError(f"images: {count} were asked for, {config.dataset} has {len(available)}")
+    if importance_samples is None:
+        importance_samples = settings.importance_samples
+    how: dict[str, Any] = {
+        "draws": draws or settings.draws,
+        "importance_samples": importance_samples,
+        "batch_size": batch_size or settings.batch_size,
+        "seed": seed,
+    }
+    weights, data = weights_hash(path), read_manifest(config.dataset)["digest"]
+    names = {"weights": weights, "data": data, "count": count, "device": device, **how}
+    kept = kept_scores(model, **names)
+    result = evaluate_likelihood(model, available[:count], **how, kept=kept, progress=progress)
+    dims = config.data.dims
+    entries = likelihood_measurements(result, model, dims=dims, available=len(available), seed=seed)
+    write_per_image(path, PerImage(result.bound, dims, data))
+    write_measurements(path / "likelihood.json", Run.from_path(path), entries, weights_sha256=weights)
+    discard(kept)
+    return entries
+
+
+def settings_of(path: Path) -> Evaluation:
+    """Return the `evaluation` section of a run's scale; the defaults for a scale that `config/` has not."""
+    scale = Run.from_path(path).scale
+    if not Path("config").is_dir():
+        return Evaluation()
+    scales = load_config().scales
+    return scales[scale].evaluation if scale in scales else Evaluation()

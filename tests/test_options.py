@@ -1,0 +1,51 @@
+import pytest
+
+from marscf.errors import ConfigError
+from marscf.options import check_options
+
+FLOW = "multiscale_flow.MultiScaleFlow"
+GOOD = [
+    (FLOW, {}),
+    (FLOW, {"logit_margin": None, "coupling": "mixlogcdf", "levels": 1, "dropout": 0}),
+    (FLOW, {"logit_margin": 1e-6, "dropout": 0.999}),
+    ("flowpp.FlowPP", {"checkerboard": 0, "context_blocks": None, "exit_elu": True}),
+    ("flowpp.FlowPP", {"context_blocks": 1}),
+    ("histogram.PixelHistogram", {"smoothing": 1}),
+]
+OUT_OF_RANGE = [
+    *((FLOW, "logit_margin", margin, r"in \(0,0.5\), or null") for margin in (0.0, 0.5, -0.1, "none")),
+    (FLOW, "coupling", "additive", "'additive' is not one of affine, mixlogcdf"),
+    (FLOW, "prior", None, "None is not one of gaussian, mar"),
+    (FLOW, "levels", 0, "0 is not a whole number of at least 1"),
+    (FLOW, "steps", 1.5, "whole number"),
+    (FLOW, "channels", True, "whole number"),
+    (FLOW, "dropout", 1.0, r"in \[0,1\)"),
+    (FLOW, "dropout", float("nan"), r"in \[0,1\)"),
+    ("flowpp.FlowPP", "checkerboard", -1, "at least 0"),
+    ("flowpp.FlowPP", "exit_elu", 1, "true or false"),
+    ("flowpp.FlowPP", "context_blocks", 0, "a whole number of at least 1 or null"),
+    ("histogram.PixelHistogram", "smoothing", 0.0, "above 0"),
+]
+
+
+@pytest.mark.parametrize("model, options", GOOD)
+def test_options_in_range(model, options):
+    check_options(model, options)
+
+
+@pytest.mark.parametrize("model, name, value, words", OUT_OF_RANGE)
+def test_options_out_of_range_are_refused(model, name, value, words):
+    with pytest.raises(ConfigError, match=rf"options.{name}: .*{words}"):
+        check_options(model, {name: value})
+
+
+def test_an_unknown_option_is_refused():
+    with pytest.raises(ConfigError, match="no option 'chanels'; did you mean 'channels'"):
+        check_options(FLOW, {"chanels": 4})
+
+
+def test_an_annotation_that_is_not_known_is_named(tmp_path, monkeypatch):
+    (tmp_path / "odd_model.py").write_text("class Odd:\n    def __init__(self, *, width: 'Wide' = 8): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=r"odd_model\.Odd: option 'width': annotation"):
+        check_options("odd_model.Odd", {"width": 8})
