@@ -12,6 +12,7 @@ import functools
 import hashlib
 import importlib.util
 import inspect
+import re
 import sys
 import sysconfig
 from dataclasses import dataclass
@@ -33,10 +34,11 @@ STAGES = {
     "interpolate": "marscf.studies.interpolation_study",
     "latents": "marscf.studies.latents",
     "collect": "marscf.reporting.collect",
-    "figures": "marscf.reporting.tables",
+    "figures": "marscf.reporting.catalogue",
     "page": "marscf.reporting.index",
 }
-#: Not followed. The configuration's values are recorded beside the digest; the others change no number.
+#: Not followed, like `marscf` itself, which has the version. The configuration's values are recorded beside
+#: the digest; the others change no number.
 LEFT_OUT = (
     *("marscf.config.", "marscf.options.", "marscf.settings.", "marscf.runs."),
     *("marscf.code.", "marscf.errors.", "marscf.data.download."),
@@ -62,7 +64,7 @@ def sources(stage: str, *models: str | type) -> dict[str, Path]:
     found: dict[str, Path] = {}
     while waiting:
         name, path = waiting.pop()
-        if name not in found and not f"{name}.".startswith(LEFT_OUT):
+        if name not in found and name != "marscf" and not f"{name}.".startswith(LEFT_OUT):
             found[name] = path
             modules, data = _needs(name, path, followed)
             waiting += modules
@@ -156,6 +158,8 @@ def _read(path: Path) -> Source:
             imports += [(node.level, name) for name in names if name]
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             texts.append(node.value)
+            if named := re.fullmatch(r"([\w.]+):\w+", node.value):  # "module:function", imported when needed
+                imports.append((0, named[1]))
     return Source(hashlib.sha256(_written(tree).encode()).hexdigest(), imports, "\n".join(texts))
 
 
