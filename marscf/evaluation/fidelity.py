@@ -20,8 +20,7 @@ from marscf.data.arrays import open_split, read_manifest
 from marscf.errors import EvaluationError
 from marscf.evaluation.extractors import Extractor
 from marscf.evaluation.measurements import measurement
-from marscf.evaluation.stream import discard, fill
-from marscf.files import digest
+from marscf.evaluation.stream import cached, discard, fill
 
 CACHE = Path("data/fidelity-cache")
 HALVES = 20  # random halves of the samples, for the standard error of FID
@@ -55,16 +54,16 @@ def extract(
     """
     first = extractor(images[:1])
     width = first[0].shape[1]
-    key = {
-        "images": identity,
-        "count": len(images),
-        "grey_levels": extractor.grey_levels,
-        "extractor": extractor.name,
-        "weights": extractor.weights_sha256,
-        "code": behind("features"),
-        "torch-fidelity": library_version(),
-    }
-    path = cache / "features" / f"{digest(key)[:24]}.npy"
+    path = cached(
+        cache / "features",
+        images=identity,
+        count=len(images),
+        grey_levels=extractor.grey_levels,
+        extractor=extractor.name,
+        weights=extractor.weights_sha256,
+        code=behind("features"),
+        torch_fidelity=library_version(),
+    )
     array = fill(
         path,
         (len(images), width + first[1].shape[1]),

@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from marscf.code import behind
 from marscf.errors import EvaluationError
-from marscf.evaluation.stream import fill
-from marscf.files import digest, seed_from
+from marscf.evaluation.stream import cached, fill
+from marscf.files import seed_from
 
 if TYPE_CHECKING:
     from marscf.models.base import DensityModel
@@ -87,15 +87,15 @@ def draw_samples(
     They are drawn in chunks of `batch_size`; what an interrupted call had drawn is kept. The file's name
     hashes the weights, the code that samples, and the settings.
     """
-    key = {
-        "weights": weights_sha256,
-        "code": behind("sample", type(model)),
-        "count": count,
-        "batch_size": batch_size,
-        "seed": seed,
-        "temperature": temperature,
-    }
-    path = cache / "samples" / f"{digest(key)[:24]}.npy"
+    path = cached(
+        cache / "samples",
+        weights=weights_sha256,
+        code=behind("sample", type(model)),
+        count=count,
+        batch_size=batch_size,
+        seed=seed,
+        temperature=temperature,
+    )
     fill(
         path,
         (count, *model.shape),

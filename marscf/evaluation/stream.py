@@ -4,12 +4,18 @@ import fcntl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from marscf.errors import EvaluationError, MarscfError
-from marscf.files import read_json, write_json
+from marscf.files import digest, read_json, write_json
+
+
+def cached(folder: Path, **depends_on: Any) -> Path:
+    """Return the path of an array that depends on these values: its name is their hash."""
+    return folder / f"{digest(depends_on)[:24]}.npy"
 
 
 def fill(

@@ -31,14 +31,14 @@ from torch import Tensor
 from marscf.errors import EvaluationError
 from marscf.models.base import FlowModel
 
-Latents = list[Tensor]  # one (B,C,H,W) a level, in the order of `encode`
+Latents = list[Tensor]  # one (B,C,H,W) per level, in the order of `encode`
 Density = Literal["typical", "unbounded", "ignored"]
 Objective = Literal["three-term", "two-term"]
 
 
 @dataclass(frozen=True)
 class Units:
-    """Standard deviations of real images' latents, one a level, and of their continuous pixels."""
+    """Standard deviations of real images' latents, one per level, and of their continuous pixels."""
 
     latents: list[float]
     pixels: float

@@ -160,7 +160,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
-    """Return a table for each dataset and host: a line for each trial, a column for each system.
+    """Return a table for each dataset and host: a line per trial, a column per system.
 
     "as it is" shows validation bits/dim, the other trials how far they are from it.
     """
