@@ -5,12 +5,12 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import workers
 from comparing import assert_same, log
 
 import marscf
@@ -190,8 +190,7 @@ def test_trains_and_samples_with_torch_numpy_safetensors_and_tqdm_alone(make_run
     options = {"coupling": "affine", "prior": "mar", "levels": 1, "steps": 1, "channels": 4}
     folder = make_run(system=flow, options=options, steps=2, validate_every=1)
     code = TORCH_ALONE.format(blocked=blocked, folder=str(folder))
-    paths = [Path(__file__).parent, Path(marscf.__file__).parents[1]]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
+    environment = {**os.environ, "PYTHONPATH": workers.PYTHONPATH}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert json.loads((folder / "receipt.json").read_text())["steps"] == 2
