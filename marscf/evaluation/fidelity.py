@@ -20,9 +20,8 @@ from marscf.data.arrays import open_split, read_manifest
 from marscf.errors import EvaluationError
 from marscf.evaluation.extractors import Extractor
 from marscf.evaluation.measurements import measurement
-from marscf.evaluation.stream import cached, discard, fill
+from marscf.evaluation.stream import CACHE, discard, fill, place
 
-CACHE = Path("data/fidelity-cache")
 HALVES = 20  # random halves of the samples, for the standard error of FID
 KID_SUBSETS = 100
 KID_SUBSET_SIZE = 1000  # at most; half the images where there are fewer
@@ -54,16 +53,16 @@ def extract(
     """
     first = extractor(images[:1])
     width = first[0].shape[1]
-    path = cached(
-        cache / "features",
-        images=identity,
-        count=len(images),
-        grey_levels=extractor.grey_levels,
-        extractor=extractor.name,
-        weights=extractor.weights_sha256,
-        code=behind("features"),
-        torch_fidelity=library_version(),
-    )
+    key = {
+        "images": identity,
+        "count": len(images),
+        "grey_levels": extractor.grey_levels,
+        "extractor": extractor.name,
+        "weights": extractor.weights_sha256,
+        "code": behind("features"),
+        "torch-fidelity": library_version(),
+    }
+    path = place(cache, "features", key)
     array = fill(
         path,
         (len(images), width + first[1].shape[1]),

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from marscf.code import behind
 from marscf.errors import EvaluationError
-from marscf.evaluation.stream import cached, fill
+from marscf.evaluation.stream import CACHE, fill, place
 from marscf.files import seed_from
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def draw_samples(
     batch_size: int = 250,
     seed: int = 0,
     temperature: float = 1.0,
-    cache: Path = Path("data/fidelity-cache"),
+    cache: Path = CACHE,
     progress: bool = False,
 ) -> Path:
     """Draw `count` images into a `.npy` file in the cache, `uint8 (count,C,H,W)`, and return its path.
@@ -87,15 +87,15 @@ def draw_samples(
     They are drawn in chunks of `batch_size`; what an interrupted call had drawn is kept. The file's name
     hashes the weights, the code that samples, and the settings.
     """
-    path = cached(
-        cache / "samples",
-        weights=weights_sha256,
-        code=behind("sample", type(model)),
-        count=count,
-        batch_size=batch_size,
-        seed=seed,
-        temperature=temperature,
-    )
+    key = {
+        "weights": weights_sha256,
+        "code": behind("sample", type(model)),
+        "count": count,
+        "batch_size": batch_size,
+        "seed": seed,
+        "temperature": temperature,
+    }
+    path = place(cache, "samples", key)
     fill(
         path,
         (count, *model.shape),
