@@ -1,6 +1,6 @@
 """digits-net: a small classifier, trained on a dataset's own classes, as the feature extractor of FID and IS.
 
-It serves where Inception is absent or senseless (8×8 digits, MNIST). Its numbers compare systems on one
+It serves where Inception makes no sense (8×8 digits, MNIST). Its numbers compare systems on one
 dataset with one another; beside published FIDs they mean nothing.
 """
 

@@ -14,7 +14,7 @@ def describe(device: torch.device) -> str:
 
 
 def machine(device: torch.device) -> dict[str, object]:
-    """Return what a time depends on beside the model: device, CPU, cores, threads, torch."""
+    """Return what a time depends on, apart from the model: device, CPU, cores, threads, torch."""
     return {
         **devices.machine(),
         "device": describe(device),
