@@ -28,7 +28,7 @@ KID_SUBSET_SIZE = 1000  # at most; half the images where there are fewer
 SPLITS = 10  # of the Inception score
 NEIGHBOURS = 3  # of precision and recall
 FEWEST = 8  # images that a comparison needs
-SMALL = 10_000  # below so many images the bias of FID is said
+SMALL = 10_000  # with fewer images, the protocol mentions that FID is biased
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Features:
 def extract(
     images: np.ndarray, identity: str, extractor: Extractor, *, cache: Path = CACHE, progress: bool = False
 ) -> Features:
-    """Return the features of `uint8 (N,C,H,W)` images, from the cache or computed, resumably, into it.
+    """Return the features of `uint8 (N,C,H,W)` images, from the cache; what it lacks is computed and kept.
 
     `identity` must change with any pixel or the order of the images (a content hash).
     """

@@ -1,4 +1,4 @@
-"""Arrays on disk that are computed batch by batch, and gone on with after an interruption."""
+"""Arrays on disk, computed batch by batch: an interrupted computation goes on where it was."""
 
 from collections.abc import Callable
 from pathlib import Path
