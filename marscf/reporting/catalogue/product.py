@@ -23,8 +23,8 @@ SWEEP = "sampling_speed.csv"
 
 #: A file of reports/SCALE that a table or figure is made from -> the function that reads it.
 REPORT_FILES = {
-    METRICS: "marscf.reporting.collect:read_metrics",
-    SWEEP: "marscf.reporting.speed:read_sweep",
+    METRICS: "marscf.reporting.collect.read_metrics",
+    SWEEP: "marscf.reporting.speed.read_sweep",
 }
 
 Runs = Sequence[str]  # folders, data/runs/SCALE/DATASET/SYSTEM/seedK
@@ -110,8 +110,9 @@ class Product:
     """One table or figure.
 
     `inputs` is a file of reports/SCALE, `METRICS` or `SWEEP`, or the names of files in each run's folder.
-    `draw`, "module:function", makes the figure or table. The function gets what `inputs` says: the content of
-    the report's file as a pandas DataFrame, or the folders of the runs. `about` says which runs those are.
+    `draw` is the full name of the function that makes the figure or table. It gets what `inputs` says: the
+    content of the report's file as a pandas DataFrame, or the folders of the runs. `about` says which runs
+    those are.
     `text` is Markdown: what is shown, how it was measured, what the paper has, what to conclude.
     """
 
@@ -143,11 +144,11 @@ class Product:
 
     def save(self, drawn: "Figure | Table", out: str) -> None:
         """Write what was drawn, to `out` with the suffixes of its kind."""
-        save = {"figure": "marscf.reporting.style:save", "table": "marscf.reporting.tables:save"}
+        save = {"figure": "marscf.reporting.style.save", "table": "marscf.reporting.tables.save"}
         imported(save[self.kind])(drawn, out)
 
 
-def imported(reference: str) -> Callable[..., Any]:
-    """The function that "module:function" names."""
-    module, _, function = reference.partition(":")
+def imported(name: str) -> Callable[..., Any]:
+    """The function of this full name."""
+    module, _, function = name.rpartition(".")
     return getattr(import_module(module), function)
