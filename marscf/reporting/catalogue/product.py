@@ -6,6 +6,7 @@ Nothing here imports pandas, matplotlib or torch: Snakemake reads the catalogue 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -40,7 +41,7 @@ class Plan:
     def run_of(self, dataset: str, system: str) -> list[str]:
         """The run that represents its system in figures and studies: its first seed. `[]` if not selected."""
         found = (run for run in self.runs if _names(run) == (dataset, system))
-        return [run for run, _ in zip(found, range(1), strict=False)]
+        return list(islice(found, 1))
 
     def timed(self) -> list[str]:
         """Names of the systems whose sampling is timed."""
@@ -68,7 +69,8 @@ def every(plan: Plan) -> Runs:
 
 def timed(plan: Plan) -> Runs:
     """Runs of the systems whose sampling is timed."""
-    return [run for run in plan.runs if _names(run)[1] in plan.timed()]
+    systems = plan.timed()
+    return [run for run in plan.runs if _names(run)[1] in systems]
 
 
 def judged(plan: Plan) -> Runs:
