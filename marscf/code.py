@@ -12,7 +12,6 @@ import functools
 import hashlib
 import importlib.util
 import inspect
-import re
 import sys
 import sysconfig
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ STAGES = {
     "interpolate": "marscf.studies.interpolation_study",
     "latents": "marscf.studies.latents",
     "collect": "marscf.reporting.collect",
-    "figures": "marscf.reporting.catalogue",
+    "figures": "marscf.reporting.catalogue.product",
     "page": "marscf.reporting.index",
 }
 #: Not followed, like `marscf` itself, which has the version. The configuration's values are recorded beside
@@ -50,7 +49,8 @@ LIBRARIES = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib",
 def behind(stage: str, *models: str | type) -> str:
     """Return the digest of the code that can change a stage's numbers of these models.
 
-    A model is its class, or `module.Class` as in its system's file.
+    A model is its class, or `module.Class` as in its system's file. For
+    figures it is the function that draws one.
     """
     files = sources(stage, *models)
     lines = [f"{name} {_read(path).digest}" for name, path in sorted(files.items())]
@@ -158,8 +158,6 @@ def _read(path: Path) -> Source:
             imports += [(node.level, name) for name in names if name]
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             texts.append(node.value)
-            if named := re.fullmatch(r"([\w.]+):\w+", node.value):  # "module:function", imported when needed
-                imports.append((0, named[1]))
     return Source(hashlib.sha256(_written(tree).encode()).hexdigest(), imports, "\n".join(texts))
 
 
