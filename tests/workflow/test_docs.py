@@ -1,4 +1,4 @@
-"""README's code blocks. The convention:
+"""The code blocks of README and `docs/`. The convention:
 
 `bash` blocks run, in order, in a checkout that `make reproduce` has been called in. Lines `$ …` of `console`
 blocks are too long to run or need another machine: Snakemake and make get them as dry runs, of `marscf` the
@@ -11,26 +11,33 @@ from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = {
+    str(path.relative_to(ROOT)): path.read_text()
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+}
+README = DOCUMENTS["README.md"]
+WIDTH = 120  # of a line of prose
 BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 
 
-def blocks(*languages):
+def blocks(document, *languages):
     """Yield (the text before, the content) of each block in these languages."""
-    for found in BLOCK.finditer(README):
+    for found in BLOCK.finditer(document):
         indent, language, text = found.groups()
         if language in languages:
-            yield README[: found.start()], re.sub(f"^{indent}", "", text, flags=re.MULTILINE)
+            yield document[: found.start()], re.sub(f"^{indent}", "", text, flags=re.MULTILINE)
 
 
 def commands():
-    lines = (line for _, text in blocks("console") for line in text.splitlines() if line.startswith("$ "))
-    return [line.removeprefix("$ ") for line in lines]
+    texts = (text for document in DOCUMENTS.values() for _, text in blocks(document, "console"))
+    lines = (line for text in texts for line in text.splitlines() if line.startswith("$ "))
+    return list(dict.fromkeys(line.removeprefix("$ ") for line in lines))
 
 
 def files():
     """The files whose content README shows."""
-    for before, text in blocks("yaml", "python"):
+    for before, text in blocks(README, "yaml", "python"):
         names = re.findall(r"`((?:config|marscf)/[\w/.-]+\.(?:yaml|py))`", before)
         named = [name for name in names if name.endswith("mine.py" if "class " in text else "mine.yaml")]
         yield named[-1], text
@@ -50,7 +57,7 @@ def extended(new_checkout, tmp_path_factory):
 
 
 def test_its_shell_blocks_run(reproduced):
-    found = [text for _, text in blocks("bash")]
+    found = [text for document in DOCUMENTS.values() for _, text in blocks(document, "bash")]
     assert found
     for text in found:
         reproduced.call("bash", "-euo", "pipefail", "-c", text)
@@ -77,9 +84,18 @@ def test_its_longer_commands_are_ones_that_can_be_given(extended, command):
         assert program in ("dvc", "git", "source", "cd", "pip", "tail"), f"no rule for testing {program!r}"
 
 
-def test_the_files_and_folders_it_names_are_there(reproduced):
-    names = re.findall(r"`((?:config|marscf|reports|tests|workflow)/[\w/.-]*)`", README)
-    names += re.findall(r"\]\((?!http|#)([^)]+)\)", README)
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_the_files_and_folders_it_names_are_there(reproduced, document):
+    text, folder = DOCUMENTS[document], (reproduced.root / document).parent
+    names = re.findall(r"`((?:config|marscf|reports|tests|workflow|docs)/[\w/.-]*)`", text)
+    links = [link.partition("#")[0] for link in re.findall(r"\]\((?!http|#)([^)]+)\)", text)]
     shown = [name for name in names if "mine" not in name]
-    assert shown
+    assert shown or links
     assert not [name for name in shown if not (reproduced.root / name).exists()]
+    assert not [link for link in links if not (folder / link).exists()]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_its_lines_are_no_wider_than_a_reader_wants(document):
+    prose = re.sub(r"```.*?```", "", DOCUMENTS[document], flags=re.DOTALL).splitlines()
+    assert not [line for line in prose if len(line) > WIDTH and not line.startswith(("|", "!"))]
