@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from marscf.bench.measure import interleaved
-from marscf.bench.work import prepare, trained_like
+from marscf.bench.work import Work, prepare, trained_like
 from marscf.counting import counted
 from marscf.studies.machine import machine
 from marscf.studies.scaling import fit_exponent, levels_at
@@ -27,7 +27,7 @@ def growth(
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Measure training over N and over the batch, sampling over N, evaluation over the number of images.
 
-    `options["levels"]` holds at 32×32 and grows with log2 N, as Lemma A.1 has it. Returns a row a point, and
+    `options["levels"]` holds at 32×32 and grows with log2 N, as in Lemma A.1. Returns one row per point, and
     the machine's facts with the fitted exponents, `{work over what: {cost: [exponent, low, high]}}`, and the
     line on which the sampler's sequential steps lie.
     """
@@ -42,7 +42,7 @@ def growth(
         calls = images // min(batches) if over == "images" else 1
         one = prepare(kind, trained_like(own, n, device), images // calls)
 
-        def call(one=one, calls=calls) -> None:
+        def call(one: Work = one, calls: int = calls) -> None:
             for _ in range(calls):
                 one.call()
 
