@@ -32,7 +32,7 @@ def reports(scale: str) -> Path:
 def collect(scale: str, runs: Sequence[str], out: Path | None = None) -> Path:
     """Write `metrics.csv` from what the runs' stages left, and return its path.
 
-    Beside it `metrics.json`, for `dvc metrics`: the values without the timings, which differ each time. The
+    It also writes `metrics.json`, for `dvc metrics`: the values without timings, which differ each time. The
     same measurements give the same bytes. Raises `MarscfError` for a number that is not finite, a measurement
     file of another run, and two different values of one metric.
     """

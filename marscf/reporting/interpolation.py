@@ -34,7 +34,7 @@ DRAWN = {"images", "t", "density", "shown", "chosen"}
 
 @dataclass(frozen=True)
 class Drawn:
-    """A run's drawn pairs of test images, and by which λ they were moved."""
+    """The pairs of test images that are drawn of a run, and the λ by which they were moved."""
 
     images: np.ndarray  # uint8 (pairs, 2 methods, points, C,H,W), grey levels stretched to 0 … 255
     t: np.ndarray  # (points,)
@@ -95,7 +95,7 @@ def _title(run: str, drawn: Drawn) -> str:
 def paths(runs: Sequence[str], pairs: int = 6) -> "Figure":
     """Draw Fig. 11: each pair of test images as two rows, the straight line above, the moved points below.
 
-    The ends, real images, stand apart from the points between them, in a frame.
+    The ends are real images. They are framed, and apart from the points between them.
     """
     from matplotlib import pyplot
 
@@ -103,7 +103,7 @@ def paths(runs: Sequence[str], pairs: int = 6) -> "Figure":
     read = [read_paths(run) for run in runs]
     most = max(min(pairs, len(drawn.images)) for drawn in read)
     points = max(len(drawn.t) for drawn in read)
-    each = 2 if len(runs) == 1 else 1  # columns of pairs that a run gets
+    each = 2 if len(runs) == 1 else 1  # columns of pairs for each run
     rows, columns = -(-most // each), each * len(runs)
     cell = style.PAGE / columns / (points + 2)
     figure = pyplot.figure(figsize=(style.PAGE, cell * 2.5 * rows + 0.4))
@@ -118,7 +118,7 @@ def paths(runs: Sequence[str], pairs: int = 6) -> "Figure":
 
 
 def _pair(axes: "Axes", images: np.ndarray, t: np.ndarray, labelled: bool) -> None:
-    """Show one pair's images `(2 methods, points, C,H,W)`; with `labelled`, what the columns are, below."""
+    """Show one pair's images `(2 methods, points, C,H,W)`; with `labelled`, name the columns below."""
     from matplotlib.patches import Rectangle
 
     inner, (height, width) = len(t) - 2, images.shape[-2:]
@@ -145,7 +145,7 @@ def _pair(axes: "Axes", images: np.ndarray, t: np.ndarray, labelled: bool) -> No
 
 
 def _parts(inner: int) -> Iterator[tuple[slice, int]]:
-    """The two ends and what lies between them: places along t, and how many."""
+    """The first end, the points between, the last end: places along t, and how many."""
     yield from ((slice(0, 1), 1), (slice(1, -1), inner), (slice(-1, None), 1))
 
 

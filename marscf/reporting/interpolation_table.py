@@ -1,4 +1,4 @@
-"""What each way of walking between two images gives: densities, distances, scores, beside real images'."""
+"""Densities, distances and scores of each way between two images, compared with real images."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -16,15 +16,15 @@ DENSITIES = {"log p(z)": "log_prob_latent", "log p(x)": "log_prob_image"}
 DISTANCES = {"distance from the line": "line_distance", "distance to the nearer end": "image_distance"}
 SPLITS = {"val": "validation", "test": "test"}
 WORDS = {"typical": "typical density", "unbounded": "unbounded density", "ignored": "density ignored"}
-SAME = ["split", "pair", "point"]  # one place between two images
+SAME = ["split", "pair", "point"]  # name one place between two images
 NONE = Cell("–", "")
 
 
 def densities(points: "pandas.DataFrame") -> "pandas.DataFrame":
-    """Add to the points of a run what they are compared with, by `DENSITIES`' names, in nats.
+    """Add to the points of a run the columns that they are compared with, in nats.
 
-    `gain in …` over the straight line's point at the same place; `end` is log p(z) of the denser real end of
-    the pair; `real` tells the ends from the points between them.
+    `gain in …`, for each name of `DENSITIES`, is over the straight line's point at the same place; `end` is
+    log p(z) of the denser real end of the pair; `real` marks the ends.
     """
     line = points[points["lambda"] == LINE]
     rows = points.merge(line[SAME + list(DENSITIES.values())], on=SAME, suffixes=("", "_line"))
@@ -36,7 +36,7 @@ def densities(points: "pandas.DataFrame") -> "pandas.DataFrame":
 
 
 def sensitivity_table(runs: Sequence[str]) -> Table:
-    """What each λ and each count of density gives on validation pairs, and the shown one on test pairs."""
+    """Results by λ and by how density counts: all choices on validation pairs, one on test pairs."""
     caption = (
         "Interpolation: real images, the straight line, and points moved off it, by λ = λ1 = λ2 and by what "
         "of the density counts; mean ± standard error over the pairs, log-densities in nats, score gains "
@@ -56,7 +56,7 @@ def sensitivity_table(runs: Sequence[str]) -> Table:
 
 
 def _ways(run: str) -> Iterator[list[Cell]]:
-    """The rows of a run: real images, the line, each way to move off it, by split."""
+    """The rows of a run, for each split: real images, the line, each way to move off it."""
     points, scores, drawn = densities(read_points(run)), read_scores(run), read_paths(run)
     for split, words in SPLITS.items():
         rows, scored = points[points["split"] == split], scores[scores["split"] == split]

@@ -1,4 +1,4 @@
-"""Correlation among the channels of a flow's latents, and what its prior leaves of it, as a picture."""
+"""Correlation among the channels of a flow's latents, and how much of it is left under its prior."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ KINDS = ("latent", "residual")
 
 
 def read_correlations(run: str) -> list[np.ndarray]:
-    """A run's |ρ| among the last latent's channels, as encoded and standardised by its prior, each `(C,C)`.
+    """A run's |ρ| among the last latent's channels, each `(C,C)`: as encoded, and standardised by its prior.
 
     The diagonal, each channel with itself, is NaN.
     """

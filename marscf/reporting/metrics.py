@@ -94,7 +94,7 @@ def names_of(table: str, found: Iterable[str]) -> list[str]:
 
 
 def qualifier(name: str) -> str:
-    """Return what stands in the brackets of a metric's name, or nothing."""
+    """Return what is in the brackets of a metric's name, or nothing."""
     return name.partition("[")[2].rstrip("]")
 
 

@@ -73,7 +73,7 @@ def _premise(points: "pandas.DataFrame") -> tuple[str, str]:
 def _better(
     points: "pandas.DataFrame", scores: "pandas.DataFrame", drawn: Drawn, premise: str
 ) -> tuple[str, str]:
-    """Verdict and evidence on the score halfway, the difference paired, and on what it is due to."""
+    """Verdict and evidence on the score halfway, by the paired difference, and on the cause of a gain."""
     test = scores[scores["split"].eq("test") & scores["t"].notna()]
     halfway = test[(test["t"] - 0.5).abs() == (test["t"] - 0.5).abs().min()]
     line, moved = (halfway[where].iloc[0] for where in (halfway["lambda"] == LINE, halfway["lambda"] != LINE))
@@ -89,9 +89,9 @@ def _better(
         f"{distance[True]:.2g}, the straight line's {distance[False]:.2g} (of unrelated images: about 2)"
     )
     if verdict != "holds":
-        text += ". So no help from the method is seen here"
+        text += ". So no gain from the method is seen here"
         if premise == "fails":
-            text += ": the straight line is denser than real images are, and leaves density nothing to gain"
+            text += ": the straight line is denser than real images are, so density has nothing to gain"
     return verdict, text
 
 
@@ -111,6 +111,6 @@ def _choice(scores: "pandas.DataFrame", drawn: Drawn) -> str:
         text += f", and points moved without the density term {without:.2f}"
         if without >= shown > straight:
             text += (
-                "; what is gained there is the third term's, the pull towards a real image, and not density's"
+                "; the gain there comes from the third term, the pull towards a real image, not from density"
             )
     return f"{text}."

@@ -181,7 +181,7 @@ def status(rows: Sequence[Row], entry: Published) -> Status:
     seeds = "imported weights" if imported(row) else _seeds(len(rows))
     allowed = tolerance(rows)
     if allowed is None:
-        return Status("undecided", f"{amount}, {seeds}: how far another seed lies is not known")
+        return Status("undecided", f"{amount}, {seeds}: it is not known how far another seed would be")
     allowed += entry.rounding
     detail = f"{seeds}, tolerance {pretty(row['metric'], allowed)}"
     if abs(change) <= allowed:

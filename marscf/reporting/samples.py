@@ -1,4 +1,4 @@
-"""Samples of several systems beside real images (Figs. 8 to 10)."""
+"""Samples of several systems, next to real images (Figs. 8 to 10)."""
 
 from collections.abc import Sequence
 from contextlib import suppress

@@ -27,7 +27,7 @@ class Difference:
     """A system's gain over another, in the metric's unit, positive where it is the better one.
 
     `error` is its standard error: of seeds and of the measurement where `seeds`, the smaller number of the
-    two, is above 1; of the measurement alone where it is 1. `reach` is half the width of the confidence
+    two, is above 1; only of the measurement where it is 1. `reach` is half the width of the confidence
     interval. `images` is how many images it is paired over, None where the metric has no value per image.
     """
 

@@ -221,7 +221,7 @@ def published_numbers(metrics: "pandas.DataFrame") -> Table:
 
 
 def _not_measured(entry: published.Published, scale: str) -> str:
-    """Why there is nothing beside a published number."""
+    """Why there is no measured number to compare with a published one."""
     known = load_config()
     for kind, name, names in (
         ("system", entry.system, known.systems),

@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WARM = 0.05  # of the steps, left out where the range of the axis is chosen
-SMOOTH = 0.05  # of the training records, under one running median
+WARM = 0.05  # share of the steps, at the start, that the range of the axis leaves out
+SMOOTH = 0.05  # share of the training records in one running median
 TRAIN, VALIDATION = "train_bits_per_dim", "validation_bits_per_dim"
 X_AXES = {"images": "images trained on", "minutes": "minutes of training"}
 QUARTERS = {0.25: "¼ T", 0.5: "½ T", 0.75: "¾ T", 1.0: "T"}
 
 
 def read_records(run: str | Path) -> list[dict[str, Any]]:
-    """A run's `log.jsonl`, no records where there is none; raises `MarscfError` where it is damaged."""
+    """The records of a run's `log.jsonl`, none without it; raises `MarscfError` where it is damaged."""
     path = Path(run) / "log.jsonl"
     try:
         return [json.loads(line) for line in path.read_text().splitlines()]
@@ -39,9 +39,9 @@ def read_records(run: str | Path) -> list[dict[str, Any]]:
 
 
 def read_log(run: str) -> "pandas.DataFrame | None":
-    """A run's `log.jsonl`, a row a record; None where nothing was trained (counted, or imported weights).
+    """A run's `log.jsonl`, one row per record; None where nothing was trained (counted, or imported weights).
 
-    `minutes` are those of `metrics.csv`, spread evenly over the steps: each computes as much.
+    `minutes` are those of `metrics.csv`, spread evenly over the steps, because each step costs the same.
     """
     import pandas
 
@@ -60,16 +60,16 @@ def _logs(runs: Sequence[str]) -> dict[str, "pandas.DataFrame"]:
 
 
 def curves(runs: Sequence[str]) -> "Figure":
-    """Draw bits/dim over images and over minutes, a row a dataset; the weights that were kept are marked."""
+    """Draw bits/dim over images and over minutes, one row per dataset; a star marks the kept weights."""
     from matplotlib import pyplot
     from matplotlib.lines import Line2D
     from matplotlib.ticker import EngFormatter
 
     style.use()
     logs = _logs(runs)
-    if not logs:  # of systems that are counted alone
+    if not logs:  # all systems are counted, not trained
         figure = pyplot.figure(figsize=(style.COLUMN, 1))
-        figure.text(0.5, 0.5, "nothing here is trained by steps", ha="center", va="center")
+        figure.text(0.5, 0.5, "no system here is trained by steps", ha="center", va="center")
         return figure
     datasets = list(dict.fromkeys(Run.from_path(run).dataset for run in logs))
     systems = list(dict.fromkeys(Run.from_path(run).system for run in logs))
@@ -120,7 +120,7 @@ def _range(logs: Iterable["pandas.DataFrame"]) -> tuple[float, float]:
 def equal_time(runs: Sequence[str]) -> Table:
     """Validation bits/dim of each system after equal times, up to that of the dataset's shortest run.
 
-    Beside them what each took: its parameters, and the images that it had seen by then.
+    The table also has the cost of each: its parameters, and the images that it had seen by then.
     """
     caption = (
         "Lowest validation bits/dim until equal times of training, mean over a system's seeds; T is the time "
@@ -150,7 +150,7 @@ def equal_time(runs: Sequence[str]) -> Table:
 
 
 def _seen(log: "pandas.DataFrame", minutes: float) -> float:
-    """Images that a training had seen by then: as many as its share of the minutes."""
+    """Images that a training had seen by then, in proportion to its minutes."""
     share = min(1.0, minutes / log["minutes"].max())
     return share * log["images"].max()
 
@@ -161,7 +161,7 @@ def _lowest(log: "pandas.DataFrame", minutes: float) -> float:
 
 
 def _mean(metric: str, values: list[float], runs: list[str]) -> Cell:
-    """The mean over a system's seeds, ± their standard deviation; a dash where one has no value."""
+    """The mean over a system's seeds ± their standard deviation; a dash where a seed has no value."""
     mean = statistics.fmean(values)
     if not math.isfinite(mean):
         return Cell("–", "")

@@ -28,7 +28,7 @@ def write(path, value):
 
 
 def spread(system, seed, n):
-    """What a run's test images lie off its mean, mean 0 and standard error 1: much the same in all runs."""
+    """How far a run's test images are from its mean: mean 0, standard error 1, similar in all runs."""
     own = np.random.default_rng([seed, *system.encode()]).normal(size=n)
     off = np.random.default_rng(0).normal(size=n) + 0.1 * own
     return (off - off.mean()) / off.std(ddof=1) * math.sqrt(n)

@@ -15,7 +15,7 @@ rule collect:
         "marscf report collect --scale {wildcards.scale} --runs {params.runs} > {log} 2>&1"
 
 
-# A table or figure: the one notebook, executed with its name. The executed notebook stays beside the report, even
+# A table or figure: the one notebook, executed with its name. The executed notebook is kept with the report, even
 # where it fails, to be opened and read.
 rule figure:
     input:

@@ -38,7 +38,7 @@ class Plan:
     runs: Mapping[str, RunConfig]  # folder -> config
 
     def run_of(self, dataset: str, system: str) -> list[str]:
-        """The run that stands for its system in figures and studies: its first seed. `[]` if not selected."""
+        """The run that represents its system in figures and studies: its first seed. `[]` if not selected."""
         found = (run for run in self.runs if _names(run) == (dataset, system))
         return [run for run, _ in zip(found, range(1), strict=False)]
 
