@@ -29,7 +29,7 @@ announce:
 	@printf 'Scale %s: %s.\n' $(SCALE) "$$(sed -n 's/^description: //p' config/scales/$(SCALE).yaml)"
 	@printf 'Prepare data, train, measure, draw every table and figure into reports/%s/.\n' $(SCALE)
 	@[ -e $(READY) ] || echo 'First, once: Python packages into $(VENV), about 6 GB, 3 to 10 minutes.'
-	@echo 'What is there already is not made again; interrupt it at any moment, and call it again to go on.'
+	@echo 'What is there already is not made again; interrupt it at any moment, and call it again to continue.'
 
 check: $(READY)  ## compare the measurements with the reference; fails where one got worse
 	@$(BIN)/snakemake --cores all check
@@ -50,6 +50,7 @@ test-all: test  ## these and the long ones, as long again and more
 lint: $(READY)  ## ruff, mypy, snakefmt, snakemake --lint
 	$(BIN)/ruff check $(PYTHON_FILES)
 	$(BIN)/ruff format --check $(PYTHON_FILES)
+	$(BIN)/mypy
 	$(BIN)/snakefmt --check $(SNAKE_FILES)
 	$(BIN)/python workflow/lint.py
 

@@ -2,7 +2,7 @@
 
 import platform
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from marscf.errors import ConfigError
 
@@ -49,3 +49,22 @@ def processor() -> str:
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine() or "CPU"
+
+
+def machine() -> dict[str, Any]:
+    """Return what speeds and roundings depend on; nothing that names the machine."""
+    import torch
+
+    return {
+        "cpu": processor(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def gpu(device: "torch.device") -> str | None:
+    """Return a GPU's name, None for a CPU."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else None

@@ -1,4 +1,4 @@
-"""What can go wrong, in one line each: the value, the place, the mend."""
+"""What can go wrong, in one line each: the value, the place, and how to correct it."""
 
 import difflib
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ EXIT_INTERRUPTED = 75  # sysexits' EX_TEMPFAIL: saved, try again
 
 
 class MarscfError(Exception):
-    """Something a user can mend. The command line prints it as one line and exits with `exit_code`."""
+    """Something a user can correct. The command line prints it as one line and exits with `exit_code`."""
 
     exit_code = EXIT_USER_ERROR
 

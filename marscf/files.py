@@ -1,6 +1,7 @@
 """Files written beside their name and renamed, and the hashes that identify them."""
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -41,6 +42,37 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+@contextlib.contextmanager
+def locked(folder: Path, file: str | None = None, refusal: str | None = None) -> Iterator[None]:
+    """Hold a folder, or a file in it, against other processes; the lock ends with the process.
+
+    Waits until it is free. With `refusal` it raises `MarscfError` instead, with these words: `{holder}` in
+    them stands for the other process. Raises `MarscfError` where the folder cannot be written. A file system
+    without locks is taken as it is.
+    """
+    flags = os.O_RDWR | os.O_CREAT if file else os.O_RDONLY
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / file if file else folder, flags, 0o666)
+    except OSError as error:
+        raise MarscfError(f"cannot write {folder}: {error.strerror}; choose a writable folder") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (fcntl.LOCK_NB if refusal else 0))
+    except BlockingIOError:
+        holder = os.read(handle, 100).decode(errors="replace").strip() if file else ""
+        os.close(handle)
+        raise MarscfError(str(refusal).replace("{holder}", holder or "another process")) from None
+    except OSError:
+        pass  # no locks on this file system
+    try:
+        if file:
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"process {os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(handle)
 
 
 def write_json(path: Path | str, value: Any) -> None:

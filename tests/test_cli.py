@@ -1,4 +1,4 @@
-"""The command: its table of stages, its exit codes, one line for what a user can mend."""
+"""The command: its table of stages, its exit codes, one line for what a user can correct."""
 
 import subprocess
 import sys

@@ -3,11 +3,14 @@
 import math
 import os
 import stat
+import subprocess
+import sys
+import time
 
 import pytest
 
 from marscf.errors import MarscfError
-from marscf.files import digest, read_json, replacing, seed_from, sha256_file, write_json
+from marscf.files import digest, locked, read_json, replacing, seed_from, sha256_file, write_json
 
 
 def test_replacing_leaves_the_new_file_alone_in_the_folder(tmp_path):
@@ -70,3 +73,33 @@ def test_seeds_are_for_ever():
     assert seed_from("quick", "digits", "glow", 0) == 205098673
     assert seed_from("a", "b") != seed_from("b", "a")
     assert 0 <= seed_from("x") < 2**32
+
+
+def held(folder, file, seconds):
+    """Another process that holds a lock; returns once it does."""
+    code = (
+        "import sys, time; from pathlib import Path; from marscf.files import locked\n"
+        f"with locked(Path({str(folder)!r}), {file!r}): print('held', flush=True); time.sleep({seconds})"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+@pytest.mark.parametrize("file", [None, ".lock"])
+def test_a_lock_waits_or_refuses_and_ends_with_its_process(tmp_path, file):
+    process = held(tmp_path, file, 60)
+    holder = f"process {process.pid}" if file else "another process"
+    with (
+        pytest.raises(MarscfError, match=f"^taken by {holder}$"),
+        locked(tmp_path, file, "taken by {holder}"),
+    ):
+        pass
+    process.kill()
+    process.wait()
+    with locked(tmp_path, file, "taken by {holder}"):
+        pass
+    process, started = held(tmp_path, file, 0.5), time.monotonic()
+    with locked(tmp_path, file):
+        assert time.monotonic() - started > 0.3
+    process.wait()

@@ -1,7 +1,7 @@
 """The authors' public code, from a checkout of it, beside ours: equal weights, equal work, in one process.
 
 Nothing of it is in this repository: `git clone` it, and give its folder to `marscf bench --authors-code`.
-It was written for torch 1.0 and a GPU, and runs on today's, and on a CPU, with `MENDED` in a copy of it.
+It was written for torch 1.0 and a GPU, and runs on today's, and on a CPU, with `REPLACED` in a copy of it.
 """
 
 import importlib
@@ -25,8 +25,8 @@ from marscf.models.multiscale_flow import MultiScaleFlow
 from marscf.studies.weights import fill_zeros
 
 SIDE, LEVELS = 32, 3  # fixed in their code, as is dropout, which is our default
-#: File → what of it no longer runs, and what does the same.
-MENDED = {
+#: File → what in it no longer runs, and what does the same.
+REPLACED = {
     "mar_prior/convolutional_rnn/utils.py": ("import collections", "import collections.abc as collections"),
     "flow_modules/mixlogcdf_nn.py": ("q *= ", "q = q * "),
     "flow_modules/common_modules.py": (".cuda()", ".to(input.device)"),
@@ -66,7 +66,9 @@ def ours(theirs: nn.Module, options: dict[str, Any]) -> MultiScaleFlow:
             Path(folder) / f"marscf_cifar10_{options['coupling']}_{options['steps']}_{options['channels']}.pt"
         )
         torch.save(theirs.state_dict(), path)
-        return read_checkpoint(path)[0]
+        model = read_checkpoint(path)[0]
+    assert isinstance(model, MultiScaleFlow)  # a checkpoint of theirs is nothing else
+    return model
 
 
 def prepare(kind: str, model: nn.Module, batch_size: int) -> Work:
@@ -114,10 +116,10 @@ def _images(batch_size: int) -> tuple[Tensor, Tensor]:
 
 @contextmanager
 def _importing(code: Path) -> Iterator[None]:
-    """Import from a mended copy of their folder; torchvision, only for their data loaders, may be absent."""
+    """Import from a copy of their folder with `REPLACED`; torchvision may be absent: only data loaders use it."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(shutil.copytree(code, f"{folder}/code", ignore=shutil.ignore_patterns(".*")))
-        for name, (old, new) in MENDED.items():
+        for name, (old, new) in REPLACED.items():
             text = (copy / name).read_text()
             if old not in text:
                 raise ConfigError(f"{code}/{name}: no {old!r}; this is another version of the authors' code")

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from marscf.bench.measure import interleaved
-from marscf.bench.work import prepare, trained_like
+from marscf.bench.work import Work, prepare, trained_like
 from marscf.counting import counted
 from marscf.studies.machine import machine
 from marscf.studies.scaling import fit_exponent, levels_at
@@ -42,7 +42,7 @@ def growth(
         calls = images // min(batches) if over == "images" else 1
         one = prepare(kind, trained_like(own, n, device), images // calls)
 
-        def call(one=one, calls=calls) -> None:
+        def call(one: Work = one, calls: int = calls) -> None:
             for _ in range(calls):
                 one.call()
 

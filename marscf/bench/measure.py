@@ -1,9 +1,11 @@
 """How a piece of work is measured: interleaved timing, counted FLOPs, bytes kept for the backward pass."""
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,14 +60,14 @@ def ratio(slow: Times, fast: Times) -> tuple[float, float, float]:
 def counted_flops(work: Callable[[], object]) -> int:
     """Count the floating-point operations of matrix products and convolutions in one call."""
     uncounted = onednn_convolution()
-    own = {uncounted: _pointwise_flops} if uncounted else {}
+    own = {uncounted: _onednn_flops} if uncounted else {}
     with FlopCounterMode(display=False, custom_mapping=own) as counter:
         work()
     return counter.get_total_flops()
 
 
-def _pointwise_flops(x: torch.Size, kernel: torch.Size, *_, out_shape: torch.Size, **__) -> int:
-    return conv_flop_count(x, kernel, out_shape)
+def _onednn_flops(x: torch.Size, kernel: torch.Size, *_: Any, out_shape: torch.Size, **__: Any) -> int:
+    return conv_flop_count(list(x), list(kernel), list(out_shape))
 
 
 #: Kinds of work, by what is in the names of a CPU's operators and of a GPU's kernels, the first that fits;
@@ -80,11 +82,11 @@ KINDS = {
 def profiled(work: Callable[[], object], device: torch.device) -> tuple[dict[str, float], int]:
     """Return the share of one call's time on the device by kind of operator, and its launches on a GPU."""
     on_gpu = device.type == "cuda"
+    profiler: Any = torch.autograd.profiler.profile
     if on_gpu:
-        profiler = torch.profiler.profile(activities=list(torch.profiler.supported_activities()))
-    else:
-        profiler = torch.autograd.profiler.profile()
-    with profiler as profile:
+        activities = list(torch.profiler.supported_activities())
+        profiler = functools.partial(torch.profiler.profile, activities=activities)
+    with profiler() as profile:
         work()
         synchronise(device)
     times: dict[str, float] = dict.fromkeys([*KINDS, "other"], 0.0)

@@ -8,6 +8,8 @@ second opinion on the fast code.
 
 import copy
 import types
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,7 +75,7 @@ def _mar_sample(self: MARPrior, context: Tensor | None, noise: Tensor) -> Tensor
     return torch.cat(channels, 1)
 
 
-_METHODS = {
+_METHODS: dict[type, dict[str, Callable[..., Any]]] = {
     InvertibleConv1x1: {"inverse_weight": _conv1x1_inverse_weight},
     MARPrior: {"log_prob": _mar_log_prob, "sample": _mar_sample},
 }

@@ -12,7 +12,7 @@ import torch
 from marscf.bench import authors
 from marscf.bench.measure import counted_flops, interleaved, matmul_rate, peak_bytes, profiled, ratio
 from marscf.bench.reference import stepwise
-from marscf.bench.work import prepare, trained_like
+from marscf.bench.work import Work, prepare, trained_like
 from marscf.devices import computes_in_bfloat16
 from marscf.errors import ConfigError
 from marscf.files import replacing, write_json
@@ -35,7 +35,8 @@ def bench(
     With `authors_code`, a checkout of it, theirs is one of them, and all have its weights. On a GPU ours are
     measured as CUDA graphs too, and with `fuse` as compiled ones.
     """
-    works, facts = {}, {"machine": machine(device)}
+    works: dict[str, Work] = {}
+    facts: dict[str, Any] = {"machine": machine(device)}
     if authors_code is None:
         fast = trained_like(options, side, device)
     else:

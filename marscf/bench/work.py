@@ -1,11 +1,12 @@
 """The pieces of work that are measured: a training step, an evaluation, a batch of samples."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from marscf import kernels
 from marscf.bench.measure import kept_bytes
@@ -24,7 +25,7 @@ class Work:
     """One piece of work, ready to be called; `loss` is its forward pass where it trains."""
 
     call: Callable[[], object]
-    model: MultiScaleFlow
+    model: nn.Module
     loss: Callable[[], Tensor] | None = None
 
     def kept_bytes(self) -> int:
@@ -33,7 +34,7 @@ class Work:
 
 
 def trained_like(options: dict[str, Any], side: int, device: torch.device, seed: int = 0) -> MultiScaleFlow:
-    """A model with small noise where weights start at zero, then data-initialised ActNorm."""
+    """Return a model with small noise where weights start at zero, then data-initialised ActNorm."""
     torch.manual_seed(seed)
     model = MultiScaleFlow((3, side, side), 256, **options)
     fill_zeros(model, NOISE)
@@ -63,38 +64,56 @@ def prepare(
     noise = model.draw_noise(batch_size, generator)
     model.train(kind == "training")
     model.activation_checkpointing = checkpointing
-    if kind == "training":
-        optimiser = Adamax(model.parameters())
 
-        def loss(x: Tensor = x, noise: Tensor = noise) -> Tensor:
-            autocast = torch.autocast(model.device.type, torch.bfloat16, enabled=low_precision)
-            with kernels.plain(plain), fusing(fuse), autocast:
+    @contextlib.contextmanager
+    def so() -> Iterator[None]:
+        autocast = torch.autocast(model.device.type, torch.bfloat16, enabled=low_precision)
+        with kernels.plain(plain), fusing(fuse), autocast:
+            yield
+
+    if kind == "training":
+
+        def loss(x: Tensor = x, noise: Tensor | None = noise) -> Tensor:
+            with so():
                 return model.training_loss(x, noise).mean()
 
-        gradients = RecordedGradients(model, loss) if recorded else None
+        # Hooks on what is kept would have compiled code compiled again.
+        return Work(_training_step(model, loss, (x, noise), recorded, fuse), model, None if fuse else loss)
 
-        def step() -> None:
-            with fusing(fuse):
-                if gradients is not None:
-                    gradients(x, noise)
-                else:
-                    optimiser.zero_grad()
-                    loss().backward()
-            optimiser.step(1e-5)
+    inputs = [x, noise] if kind == "evaluation" else model.draw_eps(batch_size, generator=generator)
 
-        return Work(step, model, None if fuse else loss)  # hooks would have it compiled anew
-    if kind == "evaluation":
-        function, inputs = model.log_prob, [x, noise]
-    else:
-        inputs = model.draw_eps(batch_size, generator=generator)
-
-        def function(*eps: Tensor) -> Tensor:
-            return model.to_discrete(model.decode_noise(list(eps)))
+    def function(*inputs: Tensor) -> Tensor:
+        if kind == "evaluation":
+            return model.log_prob(inputs[0], inputs[1])
+        return model.to_discrete(model.decode_noise(list(inputs)))
 
     replays = Replays()
 
-    def call() -> Tensor:
-        with torch.no_grad(), kernels.plain(plain), fusing(fuse):
+    def call() -> Any:
+        with torch.no_grad(), so():
             return replays.run(function, inputs) if recorded else function(*inputs)
 
     return Work(call, model)
+
+
+def _training_step(
+    model: MultiScaleFlow,
+    loss: Callable[[Tensor, Tensor | None], Tensor],
+    batch: tuple[Tensor, Tensor],
+    recorded: bool,
+    fuse: bool,
+) -> Callable[[], None]:
+    """Forward, backward and an Adamax step on one batch."""
+    optimiser = Adamax(model.parameters())
+    gradients = RecordedGradients(model, loss) if recorded else None
+
+    def step() -> None:
+        with fusing(fuse):  # the backward pass has functions that are compiled, too
+            if gradients is not None:
+                gradients(*batch)
+            else:
+                optimiser.zero_grad()
+                loss(*batch).backward()
+        optimiser.step(1e-5)
+
+    return step

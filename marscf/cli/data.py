@@ -53,4 +53,4 @@ def run(args: argparse.Namespace) -> None:
         print(f"  release: {manifest['release']}")
     for source in manifest["sources"].values():
         if source["published_checksum"] and source["verified_by"] != "its checksum":
-            print(f"  {source['file']}: vouched for by {source['verified_by']}")
+            print(f"  {source['file']}: verified by {source['verified_by']}")

@@ -77,9 +77,25 @@ def infer_config(path: Path, state: dict[str, Tensor], name: str | None = None) 
     if their_dataset not in DATASETS:
         raise CheckpointError(f"{path}: unknown dataset {their_dataset!r}{nearest(their_dataset, DATASETS)}")
     dataset, shape = DATASETS[their_dataset]
+    system = f"marscf-{coupling}"
+    return RunConfig.from_json(
+        {
+            "scale": SCALE,
+            "dataset": dataset,
+            "system": system,
+            "seed": 0,
+            "seed_value": seed_from(SCALE, dataset, system, 0),
+            "model": "multiscale_flow.MultiScaleFlow",
+            "options": _options(path, state, coupling, steps, channels),
+            "data": {"shape": shape, "grey_levels": 256, "dims": math.prod(shape), "augment": "none"},
+        }
+    )
 
-    def indices(pattern: str) -> set[int]:
-        return {int(found[1]) for key in state if (found := re.match(pattern, key))}
+
+def _options(
+    path: Path, state: dict[str, Tensor], coupling: str, steps: int, channels: int
+) -> dict[str, Any]:
+    """The model's options, from the tensors' shapes; `steps` and `channels` are those of the file's name."""
 
     def size_of(key: str, dimensions: int, multiple: int = 1) -> int:
         """The first side of a tensor that says how large the model is, over what it is a multiple of."""
@@ -90,18 +106,7 @@ def infer_config(path: Path, state: dict[str, Tensor], name: str | None = None) 
             raise CheckpointError(f"{path}: {key!r} has shape {tuple(shape)}, which no size of model gives")
         return shape[0] // multiple
 
-    levels = len(indices(r"flow\.c_prior\.prior_list\.(\d+)\."))
-    found = indices(r"flow\.layers\.(\d+)\.")
-    if levels == 0:
-        raise CheckpointError(
-            f"{path}: no tensor 'flow.c_prior.prior_list.0…'; is it a checkpoint of their code?"
-        )
-    if len(found) != levels * steps:
-        raise CheckpointError(
-            f"{path}: its name says {steps} steps a level, its tensors make {len(found)} in {levels} levels"
-        )
-    if missing := {_layer(steps, level, k) for level in range(levels) for k in range(steps)} - found:
-        raise CheckpointError(f"{path}: no tensor 'flow.layers.{min(missing)}'; its steps stand elsewhere")
+    levels = _levels(path, state, steps)
     first = f"flow.layers.{_layer(steps, 0, 0)}.coupling"
     lstm = "flow.c_prior.prior_list.0.prior_lstm.lstm."
     entry, dimensions = ("NN_net.conv1.weight", 4) if coupling == "affine" else ("nn.in_conv.conv.bias", 1)
@@ -114,28 +119,37 @@ def infer_config(path: Path, state: dict[str, Tensor], name: str | None = None) 
         "steps": steps,
         "channels": channels,
         "lstm_channels": size_of(f"{lstm}weight_hh_l0", 4, multiple=4),
-        "lstm_layers": len(indices(re.escape(lstm) + r"weight_ih_l(\d+)")),
+        "lstm_layers": len(_indices(state, re.escape(lstm) + r"weight_ih_l(\d+)")),
         "pixel_scaling": "official",
     }
     if coupling == "mixlogcdf":
         half = size_of(f"{first}.nn.rescale.weight_g", 3)
-        outputs = size_of(f"{first}.nn.out_conv.conv.bias", 1, multiple=half)  # 2 + 3 a component
+        outputs = size_of(f"{first}.nn.out_conv.conv.bias", 1, multiple=half)  # 2 + 3 per component
         options["components"] = max(1, (outputs - 2) // 3)
-        options["blocks"] = len(indices(re.escape(first) + r"\.nn\.mid_convs\.(\d+)\."))
+        options["blocks"] = len(_indices(state, re.escape(first) + r"\.nn\.mid_convs\.(\d+)\."))
         options["heads"] = HEADS
-    system = f"marscf-{coupling}"
-    return RunConfig.from_json(
-        {
-            "scale": SCALE,
-            "dataset": dataset,
-            "system": system,
-            "seed": 0,
-            "seed_value": seed_from(SCALE, dataset, system, 0),
-            "model": "multiscale_flow.MultiScaleFlow",
-            "options": options,
-            "data": {"shape": shape, "grey_levels": 256, "dims": math.prod(shape), "augment": "none"},
-        }
-    )
+    return options
+
+
+def _levels(path: Path, state: dict[str, Tensor], steps: int) -> int:
+    """How many levels there are, each with `steps` steps where their code has them."""
+    levels = len(_indices(state, r"flow\.c_prior\.prior_list\.(\d+)\."))
+    found = _indices(state, r"flow\.layers\.(\d+)\.")
+    if levels == 0:
+        raise CheckpointError(
+            f"{path}: no tensor 'flow.c_prior.prior_list.0…'; is it a checkpoint of their code?"
+        )
+    if len(found) != levels * steps:
+        raise CheckpointError(
+            f"{path}: its name says {steps} steps a level, its tensors make {len(found)} in {levels} levels"
+        )
+    if missing := {_layer(steps, level, k) for level in range(levels) for k in range(steps)} - found:
+        raise CheckpointError(f"{path}: no tensor 'flow.layers.{min(missing)}'; its steps stand elsewhere")
+    return levels
+
+
+def _indices(state: dict[str, Tensor], pattern: str) -> set[int]:
+    return {int(found[1]) for name in state if (found := re.match(pattern, name))}
 
 
 def _layer(steps: int, level: int, step: int) -> int:

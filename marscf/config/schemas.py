@@ -67,7 +67,7 @@ class SourceOptions(Strict):
 
     path: str | None = None  # formats folder and npy: your images
     test_path: str | None = None  # format npy: your test images, where they are a file of their own
-    test: NonNegativeInt = 0  # images carved for the test split where the source has none
+    test: NonNegativeInt = 0  # training images split off for testing, where the source has no test images
 
 
 class Dataset(Strict):

@@ -28,16 +28,16 @@ def read_manifest(dataset: str, root: str | Path = DATASETS) -> dict[str, Any]:
     whatever the order), `recipe`. Raises `DataError` where it is missing, damaged or edited.
     """
     path = Path(root) / dataset / MANIFEST
-    mend = f"run: marscf data {dataset}"
+    advice = f"run: marscf data {dataset}"
     if not path.is_file():
-        raise DataError(f"dataset {dataset!r} is not prepared (no {path}); {mend}")
+        raise DataError(f"dataset {dataset!r} is not prepared (no {path}); {advice}")
     try:
         manifest = read_json(path)
         whole = dataset_digest(manifest)
     except (MarscfError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is damaged ({error}); {mend}") from None
+        raise DataError(f"{path} is damaged ({error}); {advice}") from None
     if manifest.get("digest") != whole:
-        raise DataError(f"{path}: its digest {manifest.get('digest')!r} is not that of its entries; {mend}")
+        raise DataError(f"{path}: its digest {manifest.get('digest')!r} is not that of its entries; {advice}")
     return manifest
 
 
@@ -52,8 +52,8 @@ def dataset_digest(manifest: dict[str, Any]) -> str:
 def open_split(dataset: str, split: str, root: str | Path = DATASETS) -> np.ndarray:
     """Return the images of one split as a read-only memory map, uint8 `(N,C,H,W)`.
 
-    The file's header and SHA-256 are checked against the manifest, once a process. Raises `DataError` naming
-    the file that is missing or altered.
+    The file's header and SHA-256 are checked against the manifest, once per process. Raises `DataError`
+    naming the file that is missing or altered.
     """
     manifest = read_manifest(dataset, root)
     entry = _entry(manifest, split)
@@ -137,5 +137,5 @@ def _open(path: Path, sha256: str, dataset: str) -> np.ndarray:
 
 @lru_cache(maxsize=256)
 def _sha256(path: str, inode: int, size: int, mtime_ns: int) -> str:
-    """Hash a file once a process, again if it was written to since."""
+    """Hash a file once per process, again if it was written to since."""
     return sha256_file(path)

@@ -83,7 +83,7 @@ class _Part:
 def download(urls: list[str], target: Path, expected: Expected) -> str:
     """Fetch `target` from the first address that delivers it, through `target.part`; return that address.
 
-    A broken download goes on where it stopped, in this call or the next. Raises `DataError` naming each
+    A broken download continues where it stopped, in this call or the next. Raises `DataError` naming each
     address and why it failed.
     """
     failures = []
@@ -112,7 +112,7 @@ def download(urls: list[str], target: Path, expected: Expected) -> str:
 
 
 def _fetch(url: str, part: _Part, name: str) -> None:
-    """Fill the part from one address; raises `_Refused` when that has become hopeless."""
+    """Fill the part from one address; raises `_Refused` when the address does not deliver it."""
     if not part.expected.checksum:
         part.restart()  # nothing could tell whether what an earlier call left belongs to this file
     elif part.complete(None):

@@ -3,7 +3,7 @@
 The one rule of order and of splits: images stand in the order of the SHA-256 of their record (one label
 byte, 0 where there is none, then the decoded pixels, channel by channel). That order is random as to content
 but the same wherever the archive came from. Of the training images the first `validation` are the validation
-split; where the source has no test split, the first `test` images of all are carved off before them.
+split. Where the source has no test split, the first `test` images of all are split off before them.
 """
 
 import hashlib
@@ -16,15 +16,16 @@ import numpy as np
 from tqdm import tqdm
 
 from marscf.config import Dataset
-from marscf.data import arrays, formats
-from marscf.data.sources import Found, Store, locked, own_files
+from marscf.data import arrays
+from marscf.data.sources import Found, Store, own_files
+from marscf.data.untrusted import formats
 from marscf.errors import DataError
-from marscf.files import digest, sha256_file, write_json
+from marscf.files import digest, locked, sha256_file, write_json
 
 CHUNK = 4096  # images held in memory at once
 ABSENT = "it is not there"
 UNOFFICIAL = "unofficial"  # of no known release: its numbers are compared with no published ones
-WORK = ".preparing"  # inside a dataset's folder; whatever a killed call left there is removed by the next
+WORK = ".preparing"  # in a dataset's folder; the next call removes what a killed one left
 
 
 class Collector:
@@ -62,7 +63,7 @@ class Collector:
     @property
     def images(self) -> np.ndarray:
         """All images as a memory map, in the source's order."""
-        return np.memmap(self.path, np.uint8, "r", shape=(len(self), *self.shape))
+        return np.memmap(self.path, np.uint8, "r", shape=(len(self), *(self.shape or ())))
 
     @property
     def order(self) -> np.ndarray:
@@ -147,7 +148,7 @@ def _decode(dataset: Dataset, found: dict[str, Found], work: Path) -> dict[str, 
             collectors[split].add(images, labels)
             bar.update(len(images))
     source_digests = {split: part.digest() for split, part in sorted(collectors.items())}
-    release, vouched = _vouch(dataset, collectors, found, source_digests)
+    release, evidence = _verify(dataset, collectors, found, source_digests)
     manifest = {
         "name": dataset.name,
         "shape": list(dataset.shape),
@@ -155,10 +156,13 @@ def _decode(dataset: Dataset, found: dict[str, Found], work: Path) -> dict[str, 
         "release": release,
         "splits": {
             split: _write(dataset, split, part, places, work)
-            for split, part, places in _carve(dataset, collectors)
+            for split, part, places in _split(dataset, collectors)
         },
         "sources": {
-            name: {**f.provenance(), "verified_by": "its checksum" if f.verified and f.published else vouched}
+            name: {
+                **f.provenance(),
+                "verified_by": "its checksum" if f.verified and f.published else evidence,
+            }
             for name, f in sorted(found.items())
         },
         "source_digests": source_digests,
@@ -169,10 +173,10 @@ def _decode(dataset: Dataset, found: dict[str, Found], work: Path) -> dict[str, 
     return manifest
 
 
-def _vouch(
+def _verify(
     dataset: Dataset, collectors: dict[str, Collector], found: dict[str, Found], digests: dict[str, str]
 ) -> tuple[str | None, str]:
-    """Return the source's release, and what vouches for files that have not the published checksum."""
+    """Return the source's release, and what verifies files that lack the published checksum."""
     for split, part in collectors.items():
         if part.highest >= dataset.grey_levels:
             raise DataError(
@@ -191,7 +195,7 @@ def _vouch(
     if altered and not dataset.digests:
         raise DataError(
             f"{altered[0].path} has SHA-256 {altered[0].sha256}; config/datasets/{dataset.name}.yaml states "
-            f"{altered[0].published}, and no digest that could vouch for it; correct one of them"
+            f"{altered[0].published}, and no digest that could verify it; correct one of them"
         )
     return None, "the digest of its decoded images" if dataset.digests else "nothing: own data"
 
@@ -214,7 +218,7 @@ def _release(dataset: Dataset, collectors: dict[str, Collector], altered: list[F
     return UNOFFICIAL, "nothing: of no known release"
 
 
-def _carve(dataset: Dataset, collectors: dict[str, Collector]) -> list[tuple[str, Collector, np.ndarray]]:
+def _split(dataset: Dataset, collectors: dict[str, Collector]) -> list[tuple[str, Collector, np.ndarray]]:
     test = dataset.options.test if "all" in collectors else 0
     training = collectors.get("all", collectors.get("train"))
     if training is None or ("all" not in collectors and "test" not in collectors):
@@ -222,7 +226,7 @@ def _carve(dataset: Dataset, collectors: dict[str, Collector]) -> list[tuple[str
     if "all" in collectors and not test:
         raise DataError(
             f"{dataset.name}: its source has no test images; set options.test in config/datasets/"
-            f"{dataset.name}.yaml to how many are to be carved off"
+            f"{dataset.name}.yaml to how many are to be split off"
         )
     order = training.order
     if len(order) <= test + dataset.validation:
@@ -230,13 +234,13 @@ def _carve(dataset: Dataset, collectors: dict[str, Collector]) -> list[tuple[str
             f"{dataset.name}: {len(order)} images leave none to train on after {test} for test and "
             f"{dataset.validation} for validation; lower them in config/datasets/{dataset.name}.yaml"
         )
-    carved = [
+    found = [
         ("train", training, order[test + dataset.validation :]),
         ("val", training, order[test : test + dataset.validation]),
     ]
     if "all" in collectors:
-        return [*carved, ("test", training, order[:test])]
-    return [*carved, ("test", collectors["test"], collectors["test"].order)]
+        return [*found, ("test", training, order[:test])]
+    return [*found, ("test", collectors["test"], collectors["test"].order)]
 
 
 def _write(dataset: Dataset, split: str, part: Collector, places: np.ndarray, work: Path) -> dict[str, Any]:

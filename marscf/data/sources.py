@@ -1,19 +1,15 @@
 """Where a dataset's source files come from: a mirror, the download folder, or their publishers."""
 
-import fcntl
 import hashlib
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from marscf.config import Dataset, Source
-from marscf.data import formats
 from marscf.data.download import Expected, download
+from marscf.data.untrusted import formats
 from marscf.errors import ConfigError, DataError, nearest
-from marscf.files import sha256_file
+from marscf.files import locked, sha256_file
 
 LOCAL = ("file", "local", "memory")  # fsspec's protocols that open no socket
 
@@ -41,7 +37,7 @@ class Store:
     offline: bool = False
 
     def obtain(self, dataset: Dataset, release: str | None = None) -> dict[str, Found]:
-        """Return all source files of a dataset; raises `DataError` naming one that can't be had.
+        """Return all source files of a dataset; raises `DataError` naming one that is missing.
 
         Of several releases the one asked for is taken, else the first whose files are at hand, else the
         first.
@@ -88,15 +84,16 @@ class Store:
     def _fetch(self, dataset: Dataset, source: Source, expected: Expected, where: str) -> Path:
         folder = dataset.mirror_name or dataset.name
         target = self.downloads / folder / source.file
-        mend = f"put it at {target}, or name its mirror with --mirror"
-        if self.mirror and self._local_mirror() is not None:
-            missing = self._local_mirror() / folder / source.file
+        advice = f"put it at {target}, or name its mirror with --mirror"
+        if local := self._local_mirror():
+            missing = local / folder / source.file
             raise DataError(f"no file {missing}; put it there" + (f": {where}" if where else ""))
         if self.offline and not (self.mirror and _protocol(self.mirror) in LOCAL):
-            raise DataError(f"no file {target}, and --offline forbids to download it; {mend}")
+            raise DataError(f"no file {target}, and --offline forbids to download it; {advice}")
         if not self.mirror and not source.urls:
             raise DataError(
-                f"{source.file} of {dataset.name} has no public download ({where or 'none is known'}); {mend}"
+                f"{source.file} of {dataset.name} has no public download ({where or 'none is known'}); "
+                f"{advice}"
             )
         with locked(target.parent):
             if not target.is_file():  # else another process fetched it meanwhile
@@ -143,18 +140,3 @@ def _content(path: Path) -> str:
 
 def _protocol(address: str) -> str:
     return address.partition("://")[0].partition("::")[0]
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder against other processes; the lock ends with the process, however it ends."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise DataError(f"cannot write {folder}: {error.strerror}; choose another --root") from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

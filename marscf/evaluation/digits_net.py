@@ -1,6 +1,6 @@
 """digits-net: a small classifier, trained on a dataset's own classes, as the feature extractor of FID and IS.
 
-It serves where Inception is absent or senseless (8×8 digits, MNIST). Its numbers compare systems on one
+It serves where Inception makes no sense (8×8 digits, MNIST). Its numbers compare systems on one
 dataset with one another; beside published FIDs they mean nothing.
 """
 
@@ -178,21 +178,21 @@ def load_digits_net(dataset: str, root: Path = ROOT) -> tuple[DigitsNet, dict[st
 
     folder = Path(root) / dataset
     path, receipt_path = folder / "weights.safetensors", folder / "receipt.json"
-    mend = f"run: marscf evaluate extractor {dataset}"
+    advice = f"run: marscf evaluate extractor {dataset}"
     if not (path.is_file() and receipt_path.is_file()):
-        raise CheckpointError(f"no digits-net for {dataset!r} in {folder}; {mend}")
+        raise CheckpointError(f"no digits-net for {dataset!r} in {folder}; {advice}")
     receipt = read_json(receipt_path)
     if receipt.get("identity") != identity(read_manifest(dataset)["digest"]):
-        raise CheckpointError(f"{folder}: digits-net belongs to other data or another recipe; {mend}")
+        raise CheckpointError(f"{folder}: digits-net belongs to other data or another recipe; {advice}")
     if receipt.get("weights_sha256") != sha256_file(path):
-        raise CheckpointError(f"{path} is not what {receipt_path.name} says; delete both and {mend}")
+        raise CheckpointError(f"{path} is not what {receipt_path.name} says; delete both and {advice}")
     try:
         with safetensors.safe_open(path, framework="pt", device="cpu") as file:
             header = json.loads(file.metadata()["digits-net"])
         net = DigitsNet(header["side"], header["classes"])
         net.load_state_dict(safetensors.torch.load_file(path))
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}); delete it and {mend}") from error
+        raise CheckpointError(f"{path} is damaged ({error}); delete it and {advice}") from error
     return net.eval(), receipt
 
 

@@ -1,4 +1,4 @@
-"""Feature extractors of the fidelity metrics: Inception, and digits-net where that is absent or senseless.
+"""Feature extractors of the fidelity metrics: Inception, and digits-net where Inception makes no sense.
 
 In Python:
 

@@ -20,17 +20,15 @@ from marscf.data.arrays import open_split, read_manifest
 from marscf.errors import EvaluationError
 from marscf.evaluation.extractors import Extractor
 from marscf.evaluation.measurements import measurement
-from marscf.evaluation.stream import discard, fill
-from marscf.files import digest
+from marscf.evaluation.stream import CACHE, discard, fill, place
 
-CACHE = Path("data/fidelity-cache")
 HALVES = 20  # random halves of the samples, for the standard error of FID
 KID_SUBSETS = 100
 KID_SUBSET_SIZE = 1000  # at most; half the images where there are fewer
 SPLITS = 10  # of the Inception score
 NEIGHBOURS = 3  # of precision and recall
 FEWEST = 8  # images that a comparison needs
-SMALL = 10_000  # below so many images the bias of FID is said
+SMALL = 10_000  # with fewer images, the protocol mentions that FID is biased
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Features:
 def extract(
     images: np.ndarray, identity: str, extractor: Extractor, *, cache: Path = CACHE, progress: bool = False
 ) -> Features:
-    """Return the features of `uint8 (N,C,H,W)` images, from the cache or computed, resumably, into it.
+    """Return the features of `uint8 (N,C,H,W)` images, from the cache; what it lacks is computed and kept.
 
     `identity` must change with any pixel or the order of the images (a content hash).
     """
@@ -64,7 +62,7 @@ def extract(
         "code": behind("features"),
         "torch-fidelity": library_version(),
     }
-    path = cache / "features" / f"{digest(key)[:24]}.npy"
+    path = place(cache, "features", key)
     array = fill(
         path,
         (len(images), width + first[1].shape[1]),

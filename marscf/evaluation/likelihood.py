@@ -19,8 +19,8 @@ from marscf.code import behind
 from marscf.errors import EvaluationError
 from marscf.evaluation.measurements import measurement
 from marscf.evaluation.sampling import seeded
-from marscf.evaluation.stream import fill
-from marscf.files import digest, seed_from
+from marscf.evaluation.stream import CACHE, fill, place
+from marscf.files import seed_from
 from marscf.kernels.graphs import Replays
 from marscf.kernels.precision import tf32
 
@@ -147,10 +147,9 @@ def estimation_error(model: "DensityModel", estimate: "Estimate", images: np.nda
     return math.sqrt(variance / len(images)) / (math.prod(model.shape) * math.log(2))
 
 
-def kept_scores(model: "DensityModel", cache: Path = Path("data/fidelity-cache"), **names: object) -> Path:
+def kept_scores(model: "DensityModel", cache: Path = CACHE, **names: object) -> Path:
     """Return where an evaluation keeps its scores: the name hashes the code and all of `names`."""
-    key = {"code": behind("likelihood", type(model)), **names}
-    return cache / "likelihood" / f"{digest(key)[:24]}.npy"
+    return place(cache, "likelihood", {"code": behind("likelihood", type(model)), **names})
 
 
 def refuse_non_finite(nats: np.ndarray, start: int) -> None:

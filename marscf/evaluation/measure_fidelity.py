@@ -22,7 +22,7 @@ REAL = "real"  # the system of the floor
 
 @dataclass(frozen=True)
 class Call:
-    """How a measurement is made, beside what the scale says."""
+    """How a measurement is made, apart from what the scale says."""
 
     seed: int = 0
     device: str = "auto"

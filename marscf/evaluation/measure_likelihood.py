@@ -57,7 +57,7 @@ def measure_likelihood(
 
 
 def settings_of(path: Path) -> Evaluation:
-    """Return the `evaluation` section of a run's scale; the defaults for a scale that `config/` has not."""
+    """Return the `evaluation` section of a run's scale; the defaults for a scale that is not in `config/`."""
     scale = Run.from_path(path).scale
     if not Path("config").is_dir():
         return Evaluation()

@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from marscf.code import behind
 from marscf.errors import EvaluationError
-from marscf.evaluation.stream import fill
-from marscf.files import digest, seed_from
+from marscf.evaluation.stream import CACHE, fill, place
+from marscf.files import seed_from
 
 if TYPE_CHECKING:
     from marscf.models.base import DensityModel
@@ -79,7 +79,7 @@ def draw_samples(
     batch_size: int = 250,
     seed: int = 0,
     temperature: float = 1.0,
-    cache: Path = Path("data/fidelity-cache"),
+    cache: Path = CACHE,
     progress: bool = False,
 ) -> Path:
     """Draw `count` images into a `.npy` file in the cache, `uint8 (count,C,H,W)`, and return its path.
@@ -95,7 +95,7 @@ def draw_samples(
         "seed": seed,
         "temperature": temperature,
     }
-    path = cache / "samples" / f"{digest(key)[:24]}.npy"
+    path = place(cache, "samples", key)
     fill(
         path,
         (count, *model.shape),

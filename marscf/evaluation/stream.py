@@ -1,15 +1,21 @@
-"""Arrays on disk that are computed batch by batch, and gone on with after an interruption."""
+"""Arrays on disk, computed batch by batch: an interrupted computation goes on where it was."""
 
-import fcntl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from marscf.errors import EvaluationError, MarscfError
-from marscf.files import read_json, write_json
+from marscf.errors import MarscfError
+from marscf.files import digest, locked, read_json, write_json
+
+CACHE = Path("data/fidelity-cache")
+
+
+def place(cache: Path, kind: str, key: dict[str, Any]) -> Path:
+    """Return where a cache keeps an array: its name hashes all that it depends on."""
+    return cache / kind / f"{digest(key)[:24]}.npy"
 
 
 def fill(
@@ -29,7 +35,7 @@ def fill(
     computes while the others wait. Whatever the rows depend on must be in the file's name.
     """
     marker = path.with_suffix(".json")
-    with _locked(path):
+    with locked(path.parent, path.with_suffix(".lock").name):
         done = _rows_done(marker) if _fits(path, shape, dtype) else 0
         if not done:
             marker.unlink(missing_ok=True)
@@ -50,18 +56,6 @@ def discard(path: Path) -> None:
     """Remove an array that `fill` made, and what lies beside it."""
     for file in (path, path.with_suffix(".json"), path.with_suffix(".lock")):
         file.unlink(missing_ok=True)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = open(path.with_suffix(".lock"), "w")  # noqa: SIM115
-    except OSError as error:
-        raise EvaluationError(f"cannot write {path}: {error.strerror}; choose a writable folder") from error
-    with handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)  # let go when the process ends, however it ends
-        yield
 
 
 def _fits(path: Path, shape: tuple[int, ...], dtype: type) -> bool:

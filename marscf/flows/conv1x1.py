@@ -19,6 +19,9 @@ class InvertibleConv1x1(Bijection):
     standard deviation `noise`.
     """
 
+    sign_s: Tensor
+    permutation: Tensor
+
     def __init__(self, channels: int, noise: float | None = None):
         super().__init__()
         start = torch.randn(channels, channels, dtype=torch.float64)

@@ -1,8 +1,8 @@
 """The log-determinant of `x + g(x)` for a contraction g, and its gradient, in little memory.
 
-`log |det(I + J)| = Σ_k (-1)^(k+1)/k tr(J^k)`. The traces are Hutchinson's `vᵀ J^k v`, the series ends at
-random (Russian roulette, each later term divided by the chance of being reached), which leaves it unbiased;
-its gradient is `vᵀ (Σ_k (-1)^k J^k) ∂J v`, the Neumann series under the same roulette (Chen et al., arXiv
+`log |det(I + J)| = Σ_k (-1)^(k+1)/k tr(J^k)`. The traces are Hutchinson's `vᵀ J^k v`. The series ends at
+random (Russian roulette), and each later term is divided by the chance of reaching it, so it is unbiased. Its
+gradient is `vᵀ (Σ_k (-1)^k J^k) ∂J v`, the Neumann series under the same roulette (Chen et al., arXiv
 1906.02735, Eqs. 6 and 8).
 
 Both strategies below return the value and vectors a_i, b_i with `∂ log_det = Σ_i a_iᵀ ∂J b_i`.
@@ -10,6 +10,7 @@ Both strategies below return the value and vectors a_i, b_i with `∂ log_det = 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -76,9 +77,11 @@ class ResidualStep(torch.autograd.Function):
     """`(net, strategy, x, *tensors) -> (x + g(x), log_det)`; backward computes g's activations again."""
 
     @staticmethod
-    def forward(ctx, net: LipschitzNet, strategy: Roulette | WholeJacobian, x: Tensor, *tensors: Tensor):
+    def forward(
+        ctx: Any, net: LipschitzNet, strategy: Roulette | WholeJacobian, x: Tensor, *tensors: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Estimate without a graph."""
-        g, vjp = net.linearise(x, list(tensors))
+        g, vjp = net.linearise(x, tensors)
         log_det, a, b = strategy(vjp, x)
         ctx.net = net
         ctx.save_for_backward(x, a, b, *tensors)
@@ -86,7 +89,7 @@ class ResidualStep(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_z: Tensor, grad_log_det: Tensor):
+    def backward(ctx: Any, grad_z: Tensor, grad_log_det: Tensor) -> tuple[Tensor | None, ...]:
         """Differentiate `z·grad_z + Σ_i a_iᵀ J b_i · grad_log_det` with a and b held."""
         x, a, b, *tensors = ctx.saved_tensors
         with torch.enable_grad():

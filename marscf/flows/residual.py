@@ -49,7 +49,7 @@ class _Inverse(torch.autograd.Function):
     """Fixed point of `x = z - g(x)`; backward solves `w = grad - Jᵀ w` alike (implicit function)."""
 
     @staticmethod
-    def forward(ctx, net: LipschitzNet, z: Tensor, *tensors: Tensor):
+    def forward(ctx: Any, net: LipschitzNet, z: Tensor, *tensors: Tensor) -> Tensor:
         x = fixed_point(lambda x: z - net.apply_with(x, tensors), z, net.bound)
         ctx.net = net
         ctx.save_for_backward(x, *tensors)
@@ -57,7 +57,7 @@ class _Inverse(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, *tensors = ctx.saved_tensors
         _, vjp = ctx.net.linearise(x, tensors)
         w = fixed_point(lambda w: grad - vjp(w), grad, ctx.net.bound)

@@ -82,17 +82,20 @@ def scaled_convolution(
     x = x.contiguous(memory_format=torch.channels_last)
     if not _packs(x):
         return _folded(x, weight, bias, log_scale, rate, relu)
-    place = ([weight.shape[-1] // 2] * 2, [1, 1], [1, 1], 1)  # padding, stride, dilation, groups
+    padding, stride, dilation, groups = [weight.shape[-1] // 2] * 2, [1, 1], [1, 1], 1
 
     def pack() -> tuple[Tensor, Tensor]:
         folded, shift = _fold(weight, bias, log_scale, rate)
-        reorder = torch._C._nn.mkldnn_reorder_conv2d_weight
-        return reorder(folded.to_mkldnn(), *place, list(x.shape)), shift
+        packed = torch._C._nn.mkldnn_reorder_conv2d_weight(  # type: ignore[call-arg]  # torch's stub is old
+            folded.to_mkldnn(), padding, stride, dilation, groups, list(x.shape)
+        )
+        return packed, shift
 
     packed, shift = kept([weight, bias, log_scale], pack, x.shape)
     convolve = onednn_convolution()
     assert convolve is not None  # or it would not pack
-    return convolve(x, packed, shift, *place, "relu" if relu else "none", [], "")
+    after = "relu" if relu else "none"
+    return convolve(x, packed, shift, padding, stride, dilation, groups, after, [], "")
 
 
 @fused

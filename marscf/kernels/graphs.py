@@ -73,16 +73,16 @@ class Replays:
         self, function: Callable[..., Any], inputs: Iterable[Tensor | None], constants: Iterable[Tensor] = ()
     ) -> Any:
         """Return `function(*inputs)`, in tensors that the next call overwrites; None is not passed on."""
-        inputs = [t for t in inputs if t is not None]
+        given = [t for t in inputs if t is not None]
         key = [(generation(), t.data_ptr(), t._version) for t in constants]
         if key != self._key:
             self._key, self._recordings = key, {}
-        shapes = tuple((t.shape, t.dtype) for t in inputs)
+        shapes = tuple((t.shape, t.dtype) for t in given)
         if shapes not in self._recordings:
-            self._recordings[shapes] = _record(function, inputs)
+            self._recordings[shapes] = _record(function, given)
         recording = self._recordings[shapes]
-        for own, given in zip(recording.inputs, inputs, strict=True):
-            own.copy_(given)
+        for own, new in zip(recording.inputs, given, strict=True):
+            own.copy_(new)
         recording.graph.replay()
         tick(recording.steps.total)
         return recording.outputs

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
+from torch.nn.grad import conv2d_weight
 
 from marscf.kernels import kernel
 from marscf.kernels.cached import kept
@@ -141,14 +142,13 @@ class _Recurrence(torch.autograd.Function):
             if g_gates:
                 fed_back = input_gates_definition(g_gates[-1], turned, None, ctx.dilation)
             before = cells[t - 1] if t else torch.zeros_like(cells[t])
-            g_now, g_cell = _cell_backward(
-                grad[t], fed_back, g_cell, *acts[4 * t : 4 * t + 4], cells[t], before
-            )
+            i, f, g, o = acts[4 * t : 4 * t + 4]
+            g_now, g_cell = _cell_backward(grad[t], fed_back, g_cell, i, f, g, o, cells[t], before)
             g_gates.append(g_now)
         gates = _stacked(g_gates[::-1])
         g_weight = torch.zeros_like(weight)
         if steps > 1:
-            g_weight = torch.nn.grad.conv2d_weight(
+            g_weight = conv2d_weight(
                 hidden[:-1].flatten(0, 1),
                 list(weight.shape),
                 gates[1:].flatten(0, 1),

@@ -112,9 +112,7 @@ def root_definition(y: Tensor, logits: Tensor, means: Tensor, log_scales: Tensor
 @torch.no_grad()
 def root(y: Tensor, logits: Tensor, means: Tensor, log_scales: Tensor) -> Tensor:
     """Return `x` with `log F(x) - log S(x) = y`, by Newton's iteration; without gradients."""
-    newton = _newton
-    if y.is_cuda and (own := _gpu_newton()) is not None:
-        newton = own
+    newton = (_gpu_newton() if y.is_cuda else None) or _newton
     return newton(y, functional.softmax(logits, 1), means, log_scales, MAX_ITERATIONS)
 
 

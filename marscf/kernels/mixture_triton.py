@@ -34,8 +34,8 @@ def newton(y: Tensor, weights: Tensor, means: Tensor, log_scales: Tensor, max_it
     return x
 
 
-@triton.jit
-def _kernel(
+@triton.jit  # type: ignore[untyped-decorator]  # Triton's language has types of its own
+def _kernel(  # type: ignore[no-untyped-def]  # as above
     y_at,
     weights_at,
     means_at,

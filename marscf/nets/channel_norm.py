@@ -1,5 +1,7 @@
 """A shift and scale per channel or per position, initialised from data."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -22,13 +24,15 @@ class ChannelNorm(nn.Module):
         least_variance: what a variance is raised to before it is divided by.
     """
 
+    initialised: Tensor
+
     def __init__(self, channels: int, size: tuple[int, int] = (1, 1), least_variance: float = 0.0):
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(channels, *size))
         self.log_scale = nn.Parameter(torch.zeros(channels, *size))
         self.least_variance = least_variance
         self.register_buffer("initialised", torch.tensor(False))
-        self._known = False  # that `initialised` is true: spares a wait for the device in each forward
+        self._known = False  # that `initialised` is true, so that the tensor need not be read again
 
     @property
     def waiting(self) -> bool:
@@ -37,7 +41,7 @@ class ChannelNorm(nn.Module):
             self._known = bool(self.initialised)
         return self.training and not self._known
 
-    def _load_from_state_dict(self, state: dict, prefix: str, *args) -> None:
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: Any) -> None:
         self._known = False
         if prefix + "bias" not in state:  # of another image size and left out: the flag is not ours
             state.pop(prefix + "initialised", None)

@@ -52,5 +52,5 @@ class ConvLSTM(nn.Module):
         for layer, weight in enumerate(self.hidden_weights):
             if layer:
                 gates = self.input_gates(new[-1][0], layer)
-            new.append(lstm.step(gates, weight, state and state[layer], self.dilation))
+            new.append(lstm.step(gates, weight, state[layer] if state else None, self.dilation))
         return new[-1][0], new

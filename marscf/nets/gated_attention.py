@@ -58,7 +58,7 @@ class GatedConv(nn.Module):
     def forward(self, x: Tensor, aux: Tensor | None = None) -> Tensor:
         """Map `x (B,C,H,W)` to the same shape; `aux (B,A,H,W)` is added inside."""
         h = self.conv(concat_elu(x))
-        if self.aux is not None:
+        if self.aux is not None and aux is not None:
             h = h + self.aux(concat_elu(aux))
         return functional.glu(self.gate(self.dropout(concat_elu(h))), dim=1)
 

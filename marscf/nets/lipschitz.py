@@ -6,7 +6,7 @@ vector-Jacobian products of it.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -142,14 +142,14 @@ class LipschitzNet(nn.Module):
         """What `apply_with` needs beside the input, differentiable in the parameters."""
         return [F.softplus(self.raw_betas), *(t for conv in self.convs for t in conv.tensors())]
 
-    def _steps(self, tensors: list[Tensor]) -> Iterator[tuple[Tensor | None, Tensor, Tensor, int]]:
+    def _steps(self, tensors: Sequence[Tensor]) -> Iterator[tuple[Tensor | None, Tensor, Tensor, int]]:
         """For each convolution, β of the LipSwish before it (or None), weight, bias and padding."""
         betas = iter(tensors[0])
         for index, kernel in enumerate(self.kernels):
             beta = next(betas) if index or self.activate_first else None
             yield beta, tensors[1 + 2 * index], tensors[2 + 2 * index], kernel // 2
 
-    def apply_with(self, x: Tensor, tensors: list[Tensor]) -> Tensor:
+    def apply_with(self, x: Tensor, tensors: Sequence[Tensor]) -> Tensor:
         """Map `x (B,C,H,W)` to the same shape."""
         for beta, weight, bias, padding in self._steps(tensors):
             if beta is not None:
@@ -157,7 +157,7 @@ class LipschitzNet(nn.Module):
             x = convolve(x, weight, bias, padding=padding)
         return x
 
-    def with_tangents(self, x: Tensor, tangents: Tensor, tensors: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def with_tangents(self, x: Tensor, tangents: Tensor, tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Return `g(x) (B,C,H,W)` and `J v` of each tangent, `(M,B,C,H,W)`, differentiable in everything."""
         many, batch = tangents.shape[:2]
         for beta, weight, bias, padding in self._steps(tensors):
@@ -170,7 +170,7 @@ class LipschitzNet(nn.Module):
         return x, tangents
 
     @torch.no_grad()
-    def linearise(self, x: Tensor, tensors: list[Tensor]) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    def linearise(self, x: Tensor, tensors: Sequence[Tensor]) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Return `g(x)` and the map `w -> Jᵀ w`, with J the Jacobian of g at `x`.
 
         By hand, not by autograd: the slopes are computed once for all the products to come, and a product is
@@ -214,16 +214,16 @@ class FullyConnectedNet(LipschitzNet):
     def __init__(self, shape: tuple[int, int, int], hidden: int, coefficient: float):
         super().__init__(math.prod(shape), hidden, (1, 1), coefficient, kernels=(1, 1, 1))
 
-    def apply_with(self, x: Tensor, tensors: list[Tensor]) -> Tensor:
+    def apply_with(self, x: Tensor, tensors: Sequence[Tensor]) -> Tensor:
         """See `LipschitzNet.apply_with`."""
         return super().apply_with(_one_pixel(x), tensors).view(x.shape)
 
-    def with_tangents(self, x: Tensor, tangents: Tensor, tensors: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def with_tangents(self, x: Tensor, tangents: Tensor, tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """See `LipschitzNet.with_tangents`."""
         g, products = super().with_tangents(_one_pixel(x), tangents.flatten(2)[..., None, None], tensors)
         return g.view(x.shape), products.view(tangents.shape)
 
-    def linearise(self, x: Tensor, tensors: list[Tensor]) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    def linearise(self, x: Tensor, tensors: Sequence[Tensor]) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """See `LipschitzNet.linearise`."""
         g, vjp = super().linearise(_one_pixel(x), tensors)
         return g.view(x.shape), lambda w: vjp(_one_pixel(w)).view(w.shape)

@@ -27,6 +27,9 @@ class HorizontalConv(nn.Conv2d):
         strict: mask A (groups strictly before) instead of B.
     """
 
+    mask: Tensor
+    bias: Tensor  # always there
+
     def __init__(self, in_groups: Tensor, out_groups: Tensor, kernel: int = 1, strict: bool = False):
         super().__init__(len(in_groups), len(out_groups), (1, kernel // 2 + 1))
         before, own = in_groups[None, :], out_groups[:, None]

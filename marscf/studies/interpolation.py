@@ -31,14 +31,14 @@ from torch import Tensor
 from marscf.errors import EvaluationError
 from marscf.models.base import FlowModel
 
-Latents = list[Tensor]  # one (B,C,H,W) a level, in the order of `encode`
+Latents = list[Tensor]  # one (B,C,H,W) per level, in the order of `encode`
 Density = Literal["typical", "unbounded", "ignored"]
 Objective = Literal["three-term", "two-term"]
 
 
 @dataclass(frozen=True)
 class Units:
-    """Standard deviations of real images' latents, one a level, and of their continuous pixels."""
+    """Standard deviations of real images' latents, one per level, and of their continuous pixels."""
 
     latents: list[float]
     pixels: float
@@ -67,7 +67,7 @@ class Ends:
         return [((1 - t) * a.unsqueeze(1) + t * b.unsqueeze(1)).flatten(0, 1) for a, b in levels]
 
     def repeat(self, copies: int) -> "Ends":
-        """Return the ends for so many points a pair, pair by pair."""
+        """Return the ends for `copies` points per pair, pair by pair."""
         first, second = ([level.repeat_interleave(copies, 0) for level in end] for end in self.latents)
         one, other = (image.repeat_interleave(copies, 0) for image in self.images)
         return Ends((first, second), (one, other), self.log_prob.repeat_interleave(copies, 0), self.units)
@@ -145,7 +145,9 @@ def relax(
     `EvaluationError` where log p(z) is not finite.
     """
     units = ends.units.latents
-    offsets = [torch.zeros_like(level, requires_grad=True) for level in line]  # in units, all scales alike
+    offsets = [
+        torch.zeros_like(level, requires_grad=True) for level in line
+    ]  # in the latents' units: the same scale at all levels
     last = [torch.zeros_like(level) for level in line]
     optimizer = torch.optim.Adamax(offsets, lr=descent.learning_rate)
     start: Tensor | None = None

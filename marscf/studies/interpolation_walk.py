@@ -1,4 +1,4 @@
-"""The ways between many pairs of images, in batches that an interrupted study goes on from."""
+"""Paths between many pairs of images, in batches: an interrupted study goes on after the last one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ def middle(lambdas: list[float]) -> float:
 
 
 def descent_of(choice: Choice, settings: Interpolation) -> Descent:
-    """Return how to walk so: λ1 = λ2 = λ, or, with two terms, of which the ratio counts, λ2 the middle λ."""
+    """Return the descent of a choice: λ1 = λ2 = λ. With two terms the ratio counts: λ2 is the middle λ."""
     two = settings.objective == "two-term"
     return Descent(
         choice.weight,

@@ -37,7 +37,7 @@ COLUMNS = [
 ]
 ANY_WEIGHTS = "fresh: the time does not depend on them"
 LEAST_REPEATS = 2
-TOO_SLOW = 10  # a point is left out where one call would take more than so many budgets
+TOO_SLOW = 10  # a point is left out where one call would take more than this many budgets
 
 
 @dataclass(frozen=True)

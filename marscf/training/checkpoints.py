@@ -1,4 +1,4 @@
-"""Training states on disk: each whole or refused, the two newest kept.
+"""Training states on disk: the two newest are kept, and a damaged one is refused.
 
 A state is one `torch.save` archive of tensors and plain values, followed by the SHA-256 of all its bytes
 (`torch.load(path, weights_only=True)` reads it as it is). It is written beside its name and renamed.
@@ -27,11 +27,11 @@ class Checkpoints:
     def __init__(self, folder: Path, config: RunConfig, data_digest: str):
         self.folder = folder
         self.config, self.data_digest = config, data_digest
-        self.refused: list[str] = []  # by the last `newest`, one line each
-        self._good: list[Path] = []  # known to be whole, oldest first
+        self.refused: list[str] = []  # why the last `newest` refused states, one line each
+        self._good: list[Path] = []  # known to be undamaged, oldest first
 
     def save(self, step: int, state: dict[str, Any]) -> Path:
-        """Write the state after `step` steps, then forget all but it and the good one before it."""
+        """Write the state after `step` steps, then delete all but it and the last good one before it."""
         path = self.folder / f"state-{step:08d}.pt"
         buffer = io.BytesIO()
         identity = {"config": self.config.to_json(), "data_digest": self.data_digest}
@@ -49,7 +49,7 @@ class Checkpoints:
         return path
 
     def newest(self, before: int | None = None) -> dict[str, Any] | None:
-        """Load the newest good state (of fewer than `before` steps), or None; `refused` says what was not."""
+        """Load the newest good state (of fewer than `before` steps), or None; `refused` lists bad ones."""
         self.refused = []
         for path in sorted(self.folder.glob(_PATTERN), reverse=True):
             try:

@@ -4,11 +4,11 @@ import time
 
 from marscf.training.state import Record
 
-UNTIMED_STEPS = 3  # of each process: allocations, compilation
+UNTIMED_STEPS = 3  # the first of each process: they allocate memory and compile
 
 
 class Clock:
-    """Adds up all time in the loop, and apart from it the time of training steps alone."""
+    """Adds up all time in the loop, and separately the time of training steps."""
 
     def __init__(self, record: Record):
         self.record = record
@@ -22,7 +22,7 @@ class Clock:
         return self.record.seconds + time.monotonic() - self._wall
 
     def settle(self) -> None:
-        """Add what has passed since the last call."""
+        """Add the time since the last call."""
         wall, processor = time.monotonic(), time.process_time()
         self.record.seconds += wall - self._wall
         self.record.cpu_seconds += processor - self._processor
@@ -33,7 +33,7 @@ class Clock:
         self._step_began = time.monotonic()
 
     def end_step(self, images: int) -> None:
-        """Add the time of the step that began last, of so many images, unless it is one of the first."""
+        """Add the step that began last, its time and its images; the first few are left out."""
         if self._untimed:
             self._untimed -= 1
         else:

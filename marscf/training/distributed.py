@@ -58,7 +58,7 @@ class Processes:
         return box[0]
 
     def share(self, parts: int) -> range:
-        """Return which of `parts` parts, a multiple of the number of processes, are this process's."""
+        """Return which parts this process takes; `parts` is a multiple of the number of processes."""
         each = parts // self.count
         return range(self.rank * each, (self.rank + 1) * each)
 

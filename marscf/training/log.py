@@ -20,7 +20,7 @@ def say(line: str) -> None:
 
 
 class Log:
-    """One JSON line a record; TensorBoard too where it is installed; the bar on stderr.
+    """One JSON line per record, TensorBoard where it is installed, and a progress bar on stderr.
 
     `lines` is how many records a resumed state knows of: later ones, of a process that was killed, are cut
     off and will be written again.

@@ -88,7 +88,7 @@ class Training:
             self.say(f"{processes.device} only emulates bfloat16: with precision float32 it is far faster")
         if processes.first:
             self.checkpoints.clean()
-            (folder / RECEIPT).unlink(missing_ok=True)  # it was not this config's, data's or weights'
+            (folder / RECEIPT).unlink(missing_ok=True)  # it belongs to other weights, data or config
 
     def run(self, stop: Stop) -> State:
         """Train from the newest good state, or from the start; raises `Interrupted` when stopped."""
@@ -205,7 +205,7 @@ class Training:
         return self.batches.at(step), model.draw_noise(self.settings.batch_size, generator)
 
     def run_validation(self, stop: Stop) -> bool:
-        """Validate, unless that is done or nothing is to be; return False when stopped on the way."""
+        """Validate, unless this step was validated before; return False when stopped on the way."""
         record = self.state.record
         if self.validate is None or record.validated >= record.step:
             return True
@@ -247,7 +247,7 @@ class Training:
             record.events.append({"step": record.step, "event": what})
 
     def roll_back(self) -> None:
-        """Return to the last good state with half the learning rate; raises `MarscfError` once too often.
+        """Return to the last good state with half the learning rate; at most `max_rollbacks` times.
 
         A state is good if a finite step followed it; where none is left, the run begins again.
         """

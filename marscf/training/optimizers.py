@@ -1,4 +1,4 @@
-"""Adamax and Adam, in what a training needs of them (Kingma and Ba, arXiv 1412.6980).
+"""Adamax and Adam, as far as training needs them (Kingma and Ba, arXiv 1412.6980).
 
 Written out here because the first optimiser of `torch.optim` imports the whole compiler of torch, which
 takes seconds in each process, and because their state is then plain: lists of tensors and a count.

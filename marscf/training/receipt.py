@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from marscf import __version__
-from marscf.devices import processor
+from marscf.devices import gpu, machine
 from marscf.errors import MarscfError
 from marscf.files import read_json, sha256_file, write_json
 from marscf.models import WEIGHTS
@@ -65,18 +65,9 @@ def code_version() -> str:
 
 def host(device: Any, processes: int) -> dict[str, Any]:
     """What the run was trained on: processor, GPU, versions; nothing that names the machine."""
-    import torch
-
-    return {
-        "cpu": processor(),
-        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-        "device": device.type,
-        "processes": processes,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-    }
+    python = platform.python_version()
+    where = {"gpu": gpu(device), "device": device.type, "processes": processes, "python": python}
+    return {**machine(), **where}
 
 
 def peak_memory(device: Any) -> int:

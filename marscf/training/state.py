@@ -1,4 +1,4 @@
-"""All that a training is between two steps: what a saved state holds, and nothing about randomness."""
+"""All that a training is between two steps, and what is saved; random numbers depend on the step alone."""
 
 import copy
 import math
@@ -17,7 +17,7 @@ from marscf.training.optimizers import OPTIMIZERS
 class Record:
     """The plain numbers of a training."""
 
-    step: int = 0  # steps done, skipped ones among them
+    step: int = 0  # steps done, skipped ones included
     validated: int = 0  # the step of the last validation
     best_bits_per_dim: float | None = None
     best_step: int | None = None
@@ -26,8 +26,8 @@ class Record:
     rollbacks: int = 0
     learning_rate_factor: float = 1.0
     log_lines: int = 0
-    seconds: float = 0.0  # all time in the loop, over all processes that went on
-    cpu_seconds: float = 0.0  # processor time of the same, of the first process: a busy machine adds none
+    seconds: float = 0.0  # all time in the loop, over all calls
+    cpu_seconds: float = 0.0  # processor time in the loop, of the first process: a busy machine adds none
     timed_seconds: float = 0.0  # of training steps alone, without each process's first ones
     timed_images: int = 0
     peak_memory_bytes: int = 0
@@ -63,7 +63,7 @@ class State:
         """Take one optimiser step, and move the averaged weights towards the model's by `1 - decay`."""
         self.optimizer.step(learning_rate)
         torch._foreach_lerp_(self._means, self.optimizer.parameters, 1 - decay)
-        torch.autograd.graph.increment_version(self._means)  # what is derived from them is stale
+        torch.autograd.graph.increment_version(self._means)  # what is cached from them is computed again
         for mean, value in self._buffers:
             mean.copy_(value)
 
@@ -95,7 +95,7 @@ class State:
         vars(self.record).update(saved["record"])
 
     def _in_order(self, optimizer: dict[str, Any], weights: dict[str, Tensor]) -> dict[str, Any]:
-        """An optimiser's saved lists, which go by the order of the model's parameters then, in today's."""
+        """Return an optimiser's saved lists in today's order of the parameters."""
         own = dict(self.model.named_parameters())
         then = [name for name in self.model.current_names(weights) if name in own]
         lists = {name: dict(zip(then, optimizer[name], strict=True)) for name in ("mean", "largest")}

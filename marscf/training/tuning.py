@@ -34,7 +34,7 @@ COLUMNS = [
     ),
     *("learning_rate", "seed", "host"),
 ]
-PACE_STEPS = 20  # that tell how long a step takes
+PACE_STEPS = 20  # by which the time of a step is measured
 VALIDATIONS = 4  # in a trial
 BASE = "as it is"  # the trial that changes nothing
 
@@ -68,7 +68,7 @@ def tune(
     seed: int = 0,
     device: str = "auto",
 ) -> None:
-    """Try what has not been tried, of all where None are named, and print and write each result."""
+    """Try what has not been tried, and print and write each result; None stands for all."""
     config, tuning = load_config(), parse(Tuning, read_yaml(FILE), str(FILE))
     out = table(scale)
     rows = read_rows(out)
@@ -89,7 +89,7 @@ def tune(
 
 
 def _trained(config: Config) -> list[str]:
-    """The systems whose settings of training matter: those that are not counted."""
+    """The systems that are trained by gradient steps."""
     from marscf.models import model_class
 
     return [name for name, system in config.systems.items() if not model_class(system.model).closed_form]
@@ -160,7 +160,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
-    """Return a table for each dataset and host: a line for each trial, a column for each system.
+    """Return a table for each dataset and host: a line per trial, a column per system.
 
     "as it is" shows validation bits/dim, the other trials how far they are from it.
     """

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from marscf import kernels
+from marscf.flows.conv1x1 import InvertibleConv1x1
 from marscf.kernels import cached, lstm
 from marscf.kernels.cached import derived, kept
 from marscf.models.multiscale_flow import MultiScaleFlow
@@ -71,7 +72,7 @@ def test_what_is_kept_of_a_tensor_goes_with_it():
 @pytest.mark.parametrize("mode", [True, False])
 def test_a_model_forgets_when_its_mode_is_set(mode):
     model = MultiScaleFlow((1, 8, 8), 256, levels=1, steps=1, channels=4).eval()
-    conv = model.levels[0][0].conv1x1
+    conv = next(module for module in model.modules() if isinstance(module, InvertibleConv1x1))
     with torch.no_grad():
         before = conv.weight()
         conv.log_s.data += 1  # autograd does not see it

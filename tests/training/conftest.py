@@ -69,7 +69,7 @@ def processes():
     context.set_forkserver_preload(["workers"])
     with pytest.MonkeyPatch.context() as patch:  # for the server, which is started by the first process
         patch.setenv("OMP_NUM_THREADS", "1")
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        patch.setenv("PYTHONPATH", workers.PYTHONPATH)
         warm = context.Process(target=workers.nothing)
         warm.start()
         warm.join()

@@ -4,7 +4,6 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import workers
@@ -97,6 +96,6 @@ def test_torchrun(processes, make_run, place):
         [*command, "-m", "marscf", "train", folder, "--device", "cpu"],
         check=True,
         timeout=300,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": workers.PYTHONPATH, "OMP_NUM_THREADS": "1"},
     )
     assert losses(folder) == pytest.approx(losses(one), abs=1e-5)

@@ -21,6 +21,8 @@ from marscf.training.interrupt import Stop
 from marscf.training.run import train_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+#: Where other processes find these tests' modules, and the package that is tested.
+PYTHONPATH = os.pathsep.join([str(Path(__file__).parent), str(REPOSITORY)])
 
 
 def nothing():

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_sources import cifar_bytes, idx_bytes, npz_zip_bytes, png_bytes, png_tar_bytes, random_images
 
-from marscf.data import formats, unpack
+from marscf.data.untrusted import formats, unpack
 from marscf.errors import DataError
 
 SHAPE = (3, 4, 4)

@@ -16,11 +16,19 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import numpy as np
 
 from marscf.errors import DataError
+
+
+class Readable(Protocol):
+    """What bytes are read from."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return the next bytes, at most `size` of them."""
+
 
 BLOCK = 512  # bytes, of a tar archive
 LARGEST_IMAGE = 1 << 24  # bytes of a PNG file
@@ -56,13 +64,13 @@ def damage(place: object) -> Iterator[None]:
 
 
 @contextmanager
-def open_gzip(path: Path) -> Iterator[BinaryIO]:
+def open_gzip(path: Path) -> Iterator[gzip.GzipFile]:
     """Open a gzip file for streaming."""
     with damage(path), gzip.open(path, "rb") as stream:
         yield stream
 
 
-def read_exactly(stream: BinaryIO, count: int, place: object) -> bytes:
+def read_exactly(stream: Readable, count: int, place: object) -> bytes:
     """Read `count` bytes; raises `DataError` where the stream ends before."""
     content = stream.read(count)
     while len(content) < count and (more := stream.read(count - len(content))):
@@ -73,12 +81,13 @@ def read_exactly(stream: BinaryIO, count: int, place: object) -> bytes:
 
 
 def read_tar(
-    stream: BinaryIO, place: object, largest: int, total: int = 1 << 40
+    stream: Readable, place: object, largest: int, total: int = 1 << 40
 ) -> Iterator[tuple[str, bytes]]:
     """Yield `(name, content)` of the regular files of a tar archive, in its order.
 
-    Members over `largest` bytes and archives over `total` bytes are refused, and so are links, devices, and
-    names that are absolute or climb. Header checksums and zero padding are checked.
+    Ours, because tarfile follows links, sets no limit to sizes, and ignores the padding and what comes after
+    the end. Members over `largest` bytes and archives over `total` bytes are refused. So are links, devices,
+    and names that are absolute or climb. Header checksums and zero padding are checked.
     """
     read = 0
     while True:
@@ -123,7 +132,10 @@ def _check_name(name: str, place: object) -> None:
 
 
 def read_zip(path: Path | BinaryIO, place: object, suffix: str) -> Iterator[tuple[str, BinaryIO]]:
-    """Yield `(name, seekable file)` of the members of a zip archive that end in `suffix`, CRC checked."""
+    """Yield `(name, seekable file)` of the members of a zip archive that end in `suffix`, CRC checked.
+
+    By zipfile, which sets no limit to the size of all members together.
+    """
     with damage(place), zipfile.ZipFile(path) as archive:
         if sum(info.file_size for info in archive.infolist()) > LARGEST_ZIP:
             raise DataError(f"{place} unpacks to more than {LARGEST_ZIP:,} bytes; replace it")
@@ -132,7 +144,7 @@ def read_zip(path: Path | BinaryIO, place: object, suffix: str) -> Iterator[tupl
             if not info.filename.endswith(suffix):
                 continue
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise DataError(f"{place}: {info.filename!r} is oddly compressed; replace it")
+                raise DataError(f"{place}: {info.filename!r} has an unusual compression; replace it")
             with tempfile.TemporaryFile() as copy, archive.open(info) as member:
                 shutil.copyfileobj(member, copy, 1 << 20)  # zipfile stops at file_size and checks the CRC
                 copy.seek(0)
@@ -140,7 +152,10 @@ def read_zip(path: Path | BinaryIO, place: object, suffix: str) -> Iterator[tupl
 
 
 def read_npy(stream: BinaryIO, place: object) -> tuple[tuple[int, ...], np.dtype]:
-    """Read a .npy header, leaving the stream at the data; never unpickles."""
+    """Read a .npy header, leaving the stream at the data.
+
+    Ours, because numpy takes the memory that a header asks for before it reads.
+    """
     with damage(place):
         major, _ = np.lib.format.read_magic(stream)
         length = struct.unpack(
@@ -162,8 +177,9 @@ def read_npy(stream: BinaryIO, place: object) -> tuple[tuple[int, ...], np.dtype
 def read_png(content: bytes, place: object, channels: int) -> np.ndarray:
     """Decode one 8-bit PNG image to uint8 `(C,H,W)`, C being 1 or 3.
 
-    Every chunk's CRC is checked, sizes before anything is decoded; only the chunks that hold pixels reach the
-    decoder. Transparency and 16 bits are refused, since dropping them would change the image silently.
+    Ours before Pillow's, which does not check the CRC of the pixels, and drops transparency and 16 bits
+    silently. Every chunk's CRC is checked, and sizes before anything is decoded; only the chunks that hold
+    pixels reach the decoder. Transparency and 16 bits are refused.
     """
     if content[:8] != PNG_SIGNATURE:
         raise DataError(f"{place} is no PNG image; replace it")
@@ -182,7 +198,7 @@ def read_png(content: bytes, place: object, channels: int) -> np.ndarray:
             width, height, depth, colour = struct.unpack(">IIBB", content[16:26])
             if not (0 < width <= LARGEST_SIDE and 0 < height <= LARGEST_SIDE):
                 raise DataError(
-                    f"{place} claims {width}×{height} pixels; at most {LARGEST_SIDE} a side are read"
+                    f"{place} claims {width}×{height} pixels; at most {LARGEST_SIDE} per side are read"
                 )
             if colour in (4, 6) or depth == 16:
                 raise DataError(f"{place} has transparency or 16 bits; save it as 8-bit grey or RGB")
@@ -203,7 +219,7 @@ def decode_image(stream: BinaryIO, place: object, channels: int, kinds: tuple[st
     try:
         with damage(place), Image.open(stream, formats=kinds) as image:
             if max(image.size) > LARGEST_SIDE:
-                raise DataError(f"{place} has {image.size} pixels; at most {LARGEST_SIDE} a side are read")
+                raise DataError(f"{place} has {image.size} pixels; at most {LARGEST_SIDE} per side are read")
             if image.mode not in ("1", "L", "P", "RGB"):
                 raise DataError(f"{place} has mode {image.mode}; save it as 8-bit grey or RGB")
             pixels = np.asarray(image.convert("RGB")).transpose(2, 0, 1)

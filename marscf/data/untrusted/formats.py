@@ -16,7 +16,7 @@ from typing import BinaryIO
 import numpy as np
 
 from marscf.config import Dataset
-from marscf.data import unpack
+from marscf.data.untrusted import unpack
 from marscf.errors import ConfigError, DataError, nearest
 
 Part = tuple[str, np.ndarray, np.ndarray | None]
@@ -48,7 +48,10 @@ def digits(files: dict[str, Path], shape: Shape) -> Iterator[Part]:
 
 
 def idx(files: dict[str, Path], shape: Shape) -> Iterator[Part]:
-    """MNIST's format: sources `train-images, train-labels, test-images, test-labels`, gzipped IDX files."""
+    """MNIST's format: sources `train-images, train-labels, test-images, test-labels`, gzipped IDX files.
+
+    Ours, because torchvision unpacks a whole file into memory, however large it is.
+    """
     for split in ("train", "test"):
         images, labels = files[f"{split}-images"], files[f"{split}-labels"]
         with unpack.open_gzip(labels) as stream:
@@ -74,20 +77,23 @@ def idx(files: dict[str, Path], shape: Shape) -> Iterator[Part]:
             _expect_end(stream, images)
 
 
-def _idx_header(stream: BinaryIO, path: Path, dimensions: int) -> tuple[int, ...]:
+def _idx_header(stream: unpack.Readable, path: Path, dimensions: int) -> tuple[int, ...]:
     magic = unpack.read_exactly(stream, 4, path)
     if magic != bytes([0, 0, IDX_UINT8, dimensions]):
         raise DataError(f"{path} is no IDX file of {dimensions}-dimensional unsigned bytes; replace it")
     return struct.unpack(f">{dimensions}I", unpack.read_exactly(stream, 4 * dimensions, path))
 
 
-def _expect_end(stream: BinaryIO, path: Path) -> None:
+def _expect_end(stream: unpack.Readable, path: Path) -> None:
     if stream.read(1):
-        raise DataError(f"{path} goes on after what its header promises; replace it")
+        raise DataError(f"{path} continues after what its header promises; replace it")
 
 
 def cifar_binary(files: dict[str, Path], shape: Shape) -> Iterator[Part]:
-    """The binary release of CIFAR-10: source `archive`, a .tar.gz with six batches of labelled records."""
+    """The binary release of CIFAR-10: source `archive`, a .tar.gz with six batches of labelled records.
+
+    Ours, because torchvision unpacks and unpickles the release for Python.
+    """
     path, seen = files["archive"], set()
     with unpack.open_gzip(path) as stream:
         for name, content in unpack.read_tar(stream, path, LARGEST_BATCH, LARGEST_ARCHIVE):
@@ -159,9 +165,9 @@ def _npz_labels(stream: BinaryIO, place: str) -> np.ndarray:
 
 
 def folder(files: dict[str, Path], shape: Shape) -> Iterator[Part]:
-    """Own data: a folder of PNG and JPEG files, all of the dataset's shape; links are not followed.
+    """The user's own folder of PNG and JPEG files, all of the dataset's shape; links are not followed.
 
-    Subfolders `train` and `test` are the splits; without them the test split is carved off.
+    Subfolders `train` and `test` are the splits; without them the test images are split off.
     """
     root = files["path"]
     has_splits = (root / "train").is_dir() and (root / "test").is_dir()
@@ -198,7 +204,7 @@ def image_files(root: Path) -> list[Path]:
 
 
 def npy(files: dict[str, Path], shape: Shape) -> Iterator[Part]:
-    """Own data: a .npy file of bytes `(N,C,H,W)` or `(N,H,W)`, and another for the test split if given."""
+    """The user's own .npy file of bytes `(N,C,H,W)` or `(N,H,W)`, and another for the test split if given."""
     for source, path in files.items():
         split = "test" if source == "test_path" else "train" if "test_path" in files else "all"
         with unpack.damage(path), open(path, "rb") as stream:

@@ -17,7 +17,7 @@ from tiny_sources import (
     tar_bytes,
 )
 
-from marscf.data import formats
+from marscf.data.untrusted import formats
 from marscf.errors import ConfigError, DataError
 
 RGB = (3, 32, 32)
@@ -61,7 +61,7 @@ def test_idx(tiny, monkeypatch):
     [
         (idx_bytes(random_images(59, (28, 28))), "holds 59 images, train-labels.gz 60"),
         (idx_bytes(random_images(60, (28, 28)))[:-1], "truncated"),
-        (idx_bytes(random_images(60, (28, 28))) + b"\0", "goes on after"),
+        (idx_bytes(random_images(60, (28, 28))) + b"\0", "continues after"),
         (idx_bytes(random_images(60, (40, 28))), "images of 40×28 do not fit"),
         (b"\0\0\x08\3" + b"\0\0\0\x3c" + b"\xff" * 8, "do not fit"),
         (b"\0\0\x0d\3" + bytes(12), "no IDX file"),
@@ -81,7 +81,7 @@ def test_gzip_bomb_is_not_unpacked(tiny):
         idx_bytes(np.zeros(1, np.uint8))[:4] + b"\0\0\0\x3c" + bytes(1 << 27), compresslevel=9
     )
     tiny.files["train-labels"].write_bytes(bomb)
-    with pytest.raises(DataError, match=r"goes on after"):
+    with pytest.raises(DataError, match=r"continues after"):
         read("idx", tiny.files, (1, 32, 32))
 
 
