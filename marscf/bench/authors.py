@@ -116,7 +116,7 @@ def _images(batch_size: int) -> tuple[Tensor, Tensor]:
 
 @contextmanager
 def _importing(code: Path) -> Iterator[None]:
-    """Import from a copy of their folder with `REPLACED`; torchvision may be absent: only data loaders use it."""
+    """Import from a copy of their folder with `REPLACED`; torchvision need not be there."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(shutil.copytree(code, f"{folder}/code", ignore=shutil.ignore_patterns(".*")))
         for name, (old, new) in REPLACED.items():

@@ -27,7 +27,7 @@ def growth(
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Measure training over N and over the batch, sampling over N, evaluation over the number of images.
 
-    `options["levels"]` holds at 32×32 and grows with log2 N, as Lemma A.1 has it. Returns a row a point, and
+    `options["levels"]` holds at 32×32 and grows with log2 N, as in Lemma A.1. Returns one row per point, and
     the machine's facts with the fitted exponents, `{work over what: {cost: [exponent, low, high]}}`, and the
     line on which the sampler's sequential steps lie.
     """

@@ -18,10 +18,10 @@ KINDS: tuple[Literal["float32"], Literal["bfloat16"]] = ("float32", "bfloat16")
 
 
 def compare(runs: Sequence[Path], folder: Path) -> list[dict[str, Any]]:
-    """Write `precision.csv` (a row a validation) and `.json` into a folder, draw both curves of each pair.
+    """Write `precision.csv` (one row per validation) and `.json` into a folder, draw each pair's curves.
 
-    Returns a row a pair, `{system, dataset, step, float32, bfloat16}`, bits/dim of the validation images at
-    the last step. Raises `ConfigError` where runs are no such pairs.
+    Returns one row per pair, `{system, dataset, step, float32, bfloat16}`: bits/dim of the validation images
+    at the last step. Raises `ConfigError` where runs are no such pairs.
     """
     import pandas
 

@@ -30,9 +30,9 @@ def generation() -> int:
 class Cached:
     """Keeps what `compute()` returned for as long as its source tensors are the same and unchanged.
 
-    Nothing is kept where a gradient must flow through the value, or while it is being compiled. Changes made
-    behind autograd's back (`tensor.data.copy_`) go unseen until `forget()`, which a model calls when its mode
-    is set.
+    Nothing is kept where a gradient must flow through the value, or while it is being compiled. Changes that
+    autograd does not see (`tensor.data.copy_`) are not seen here either until `forget()`, which a model calls
+    when its mode is set.
     """
 
     def __init__(self) -> None:

@@ -109,11 +109,11 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, gates: Tensor, weight: Tensor, dilation: int) -> Tensor:
-        own = _arranged(weight.to(gates.dtype))
+        own = _channels_last(weight.to(gates.dtype))
         acts: list[Tensor] = []
         cells: list[Tensor] = []
         hidden: list[Tensor] = []
-        for now in _arranged(gates.flatten(0, 1)).unflatten(0, gates.shape[:2]):
+        for now in _channels_last(gates.flatten(0, 1)).unflatten(0, gates.shape[:2]):
             fed_back, before = None, None
             if hidden:
                 fed_back, before = input_gates_definition(hidden[-1], own, None, dilation), cells[-1]
@@ -133,8 +133,8 @@ class _Recurrence(torch.autograd.Function):
         steps = len(hidden)
         cells, acts = saved[:steps], saved[steps:]
         # The gradient of a same-size convolution in its input is one with the kernel turned round.
-        turned = _arranged(weight.to(hidden.dtype).transpose(0, 1).flip(2, 3).contiguous())
-        grad = _arranged(grad.flatten(0, 1)).unflatten(0, grad.shape[:2])
+        turned = _channels_last(weight.to(hidden.dtype).transpose(0, 1).flip(2, 3).contiguous())
+        grad = _channels_last(grad.flatten(0, 1)).unflatten(0, grad.shape[:2])
         g_gates: list[Tensor] = []
         g_cell = None
         for t in reversed(range(steps)):
@@ -189,15 +189,15 @@ def _cell_backward(
 
 def _convolve(x: Tensor, weight: Tensor, dilation: int, bias: Tensor | None = None) -> Tensor:
     if _on_gpu(x):
-        weight = kept([weight], lambda: _arranged(weight))
-    return input_gates_definition(_arranged(x), weight, bias, dilation)
+        weight = kept([weight], lambda: _channels_last(weight))
+    return input_gates_definition(_channels_last(x), weight, bias, dilation)
 
 
 def _padding(weight: Tensor, dilation: int) -> int:
     return dilation * (weight.shape[-1] - 1) // 2
 
 
-def _arranged(x: Tensor) -> Tensor:
+def _channels_last(x: Tensor) -> Tensor:
     """On a GPU, with channels innermost: its convolutions otherwise rearrange what they get and return."""
     return x.contiguous(memory_format=torch.channels_last) if _on_gpu(x) else x
 

@@ -8,7 +8,7 @@ from marscf.flows.chain import Chain
 from marscf.flows.checkerboard import Checkerboard
 from marscf.flows.halves import SwapHalves
 from marscf.models.flowpp_steps import Steps
-from marscf.nets.gated_attention import GatedBlock, GatedConv, learned_positions, place_code
+from marscf.nets.gated_attention import GatedBlock, GatedConv, learned_positions, position_code
 from marscf.nets.weight_norm import WeightNormConv2d
 from marscf.priors.gaussian import gaussian_log_density
 
@@ -58,7 +58,7 @@ class ContextNet(nn.Module):
         """Map images `y (B,C,H,W)` to what the couplings see of them, `(B,A,H,W/2)`."""
         h: Tensor = self.checkerboard(2 * y)[0] if self.on_halves else 2 * y
         h = self.entry(h)
-        code = place_code(self.positions, h)
+        code = position_code(self.positions, h)
         for block in self.blocks:
             h = block(h, code) if isinstance(block, GatedBlock) else h + block(h)
         return h if self.on_halves else self.checkerboard(h)[0]

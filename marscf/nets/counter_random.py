@@ -19,7 +19,7 @@ def mix(values: Tensor) -> Tensor:
 
 
 def keys_of(images: Tensor) -> Tensor:
-    """Return one key an image, `(B,)` int64, a hash of its grey levels."""
+    """Return one key per image, `(B,)` int64, a hash of its grey levels."""
     values = images.flatten(1).long()
     places = torch.arange(values.shape[1], device=values.device)
     return mix(mix(mix(places) + values).sum(1))

@@ -16,7 +16,7 @@ from marscf.nets.weight_norm import WeightNormConv2d, WeightNormLinear
 Dropped = Literal["channels", "values"]  # what dropout drops
 
 
-def position_code(length: int, channels: int, device: torch.device) -> Tensor:
+def sinusoids(length: int, channels: int, device: torch.device) -> Tensor:
     """Sines then cosines of the position in raster order, `(length, channels)` (arXiv 1706.03762)."""
     scales = channels // 2
     rates = torch.exp(torch.arange(scales, device=device) * (-math.log(1e4) / max(scales - 1, 1)))
@@ -24,9 +24,9 @@ def position_code(length: int, channels: int, device: torch.device) -> Tensor:
     return functional.pad(torch.cat((angles.sin(), angles.cos()), dim=1), (0, channels % 2))
 
 
-def place_code(learned: Tensor | None, h: Tensor) -> Tensor:
+def position_code(learned: Tensor | None, h: Tensor) -> Tensor:
     """Return the code of the pixels' places in `h (B,C,H,W)`, `(HW,C)`: what is learned, or sines."""
-    return position_code(h.shape[2] * h.shape[3], h.shape[1], h.device) if learned is None else learned
+    return sinusoids(h.shape[2] * h.shape[3], h.shape[1], h.device) if learned is None else learned
 
 
 def learned_positions(size: tuple[int, int], channels: int) -> nn.Parameter:
@@ -158,7 +158,7 @@ class GatedAttentionNet(nn.Module):
     def forward(self, x: Tensor, aux: Tensor | None = None) -> Tensor:
         """Map `x (B,in,H,W)`, and `aux (B,A,H,W)`, to `(B,out,H,W)`."""
         h = self.entry(x)
-        code = place_code(self.positions, h)
+        code = position_code(self.positions, h)
         for block in self.blocks:
             h = block(h, code, aux)
         if self.exit_elu:

@@ -1,6 +1,6 @@
 """Masked convolutions and the gated two-stack block of PixelCNN (arXiv 1601.06759, 1606.05328).
 
-The feature maps of the horizontal stack fall into one group a colour channel. Group `c` of a pixel sees all
+The feature maps of the horizontal stack fall into one group per colour channel. Group `c` of a pixel sees all
 earlier pixels in raster order, and of the pixel itself the channels before `c` (mask A, the first layer) or
 the groups up to `c` (mask B, afterwards). The vertical stack needs no groups: its row `i` holds rows `0 …
 i-1` of the image alone, so after the first layer a kernel may include its own row. No earlier pixel is left

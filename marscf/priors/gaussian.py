@@ -19,7 +19,7 @@ def gaussian_log_density(z: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
 
 
 class GaussianPrior(Prior):
-    """Glow's prior: every dimension at once, mean and log-scale from the context, or learned a channel.
+    """Glow's prior: every dimension at once, mean and log-scale from the context, or learned per channel.
 
     With a context, one zero-initialised convolution gives both, alternating by channel; at the last level
     they are learned constants (Kingma and Dhariwal, arXiv 1807.03039).

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 
 class Prior(nn.Module):
-    """A conditional density of latents `(B,C,H,W)`; subclasses owe `log_prob` and `sample`.
+    """A conditional density of latents `(B,C,H,W)`; subclasses implement `log_prob` and `sample`.
 
     `context` is the other half of a multi-scale split, `(B,C,H,W)`, or None at the last level.
     """

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from marscf.errors import ConfigError
-from marscf.nets.gated_attention import GatedAttention, GatedAttentionNet, GatedConv, position_code
+from marscf.nets.gated_attention import GatedAttention, GatedAttentionNet, GatedConv, sinusoids
 from marscf.nets.weight_norm import WeightNormConv2d
 
 
@@ -26,7 +26,7 @@ def test_attention_sees_every_pixel_and_its_place():
     torch.manual_seed(0)
     attention = GatedAttention(8, 2, 0.0).double().eval()
     x = torch.randn(1, 3, 4, 8, dtype=torch.float64, requires_grad=True)
-    code = position_code(12, 8, x.device)
+    code = sinusoids(12, 8, x.device)
     (gradient,) = torch.autograd.grad(attention(x, code)[0, 0, 0].sum(), x)
     assert (gradient.abs().sum(3) > 0).all()
     turned = attention(x.flip(1, 2), code).flip(1, 2)
@@ -77,7 +77,7 @@ def test_what_dropout_drops(dropped):
 def test_dropped_values_of_attention_are_its_results():
     torch.manual_seed(0)
     attention = GatedAttention(8, 2, 0.5, "values").train()
-    code = position_code(64, 8, torch.device("cpu"))
+    code = sinusoids(64, 8, torch.device("cpu"))
     seen = []
     attention.gate.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     x = torch.randn(2, 8, 8, 8)
