@@ -65,7 +65,7 @@ class ContextNet(nn.Module):
 
 
 class VariationalDequantiser(nn.Module):
-    """`u = σ(f(ε; x))` with f a flow of checkerboard couplings that see the image through a small network.
+    """`u = σ(f(ε; x))`, f a flow of checkerboard couplings that see the image through a small network.
 
     Args:
         shape: (C, H, W) of the images; W must be even.

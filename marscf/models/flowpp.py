@@ -24,8 +24,8 @@ class FlowPP(OneLatentFlow):
     """Logit, checkerboard couplings, squeeze, channel-wise couplings, checkerboard couplings; Gaussian prior.
 
     Before each coupling stand an ActNorm and, on each half by itself, an invertible 1×1 convolution; after it
-    the halves change places. The dequantisation noise is learned, `u ~ q(u|x)`, itself a flow of checkerboard
-    couplings: with one draw of its Gaussian noise, `log_prob` estimates the bound
+    the halves change places. The dequantisation noise is learned: `u ~ q(u|x)`, and q is itself a flow of
+    checkerboard couplings. With one draw of q's Gaussian noise, `log_prob` estimates the bound
     `log P(x) ≥ E_q[log p(x + u) - log q(u|x)]` (section 3.1 of the paper).
 
     The options from `split` on are those in which the authors' public code differs from this; the first value
@@ -33,7 +33,7 @@ class FlowPP(OneLatentFlow):
 
     Args:
         shape: (C, H, W) of the images.
-        grey_levels: values a sub-pixel can take.
+        grey_levels: number of values of a sub-pixel.
         checkerboard: checkerboard couplings at full resolution.
         channelwise: channel-wise couplings after the squeeze.
         checkerboard_after: checkerboard couplings at the end.
@@ -50,7 +50,7 @@ class FlowPP(OneLatentFlow):
         actnorm: a shift and scale per "channel" or per "position".
         mixing: 1×1 convolutions that start at a random "rotation" or near the "identity", or "none" at all.
         positions: the attention's code of a pixel's place, "sinusoidal" or "learned", one per network.
-        dropped: dropout drops "channels" and attention weights, or single "values" of what they put out.
+        dropped: dropout drops "channels" and attention weights, or single "values" of their outputs.
         exit_elu: whether the networks have a concat-ELU before their last convolution.
         context: the network of q that looks at the image: gated convolutions with 1×1 gates at "full"
             resolution; with 3×3 gates on its two "halves" as channels; or there with "attention" after each.

@@ -26,7 +26,7 @@ class PixelHistogram(DensityModel):
 
     Args:
         shape: (C, H, W) of the images.
-        grey_levels: values a sub-pixel can take.
+        grey_levels: number of values of a sub-pixel.
         smoothing: s, images' worth of every grey level added to the counts.
     """
 

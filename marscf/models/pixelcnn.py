@@ -23,7 +23,7 @@ class PixelCNN(DensityModel):
 
     Args:
         shape: (C, H, W) of the images.
-        grey_levels: values a sub-pixel can take.
+        grey_levels: number of values of a sub-pixel.
         channels: feature maps of each stack, at least C; every colour channel has an equal share.
         blocks: gated layers, the first one (mask A) counted.
         first_kernel: odd width of the first layer's kernel, at least 3.
@@ -96,8 +96,8 @@ class PixelCNN(DensityModel):
     def sample_from(self, uniform: Tensor, temperature: float = 1.0) -> Tensor:
         """Map uniform noise `(n,C,H,W)` to images, one sub-pixel after the other.
 
-        What a pixel needs of the rows above is computed once a row, and what it needs of the pixels to the
-        left is kept, so that a sub-pixel costs matrix products with its own group's share of the weights.
+        What a pixel needs of the rows above is computed once per row, and what it needs of the pixels to the
+        left is kept. A sub-pixel then costs matrix products with its own group's share of the weights alone.
         """
         colours, height, width = self.shape
         x = torch.zeros(uniform.shape, dtype=torch.uint8, device=uniform.device)
@@ -106,9 +106,8 @@ class PixelCNN(DensityModel):
             caches.start_row(i)
             for j in range(width):
                 for c in range(colours):
-                    level = categorical.draw(caches.logits(j, c) / temperature, uniform[:, c, i, j, None])[
-                        :, 0
-                    ]
+                    logits = caches.logits(j, c) / temperature
+                    level = categorical.draw(logits, uniform[:, c, i, j, None])[:, 0]
                     x[:, c, i, j] = level
                     caches.store(i, j, c, self.scaled(level))
                     tick()
@@ -169,7 +168,7 @@ class _Caches:
 
 
 class _Share:
-    """The rows of all horizontal weights that one colour channel's group owns, masked once."""
+    """The rows of all horizontal weights that belong to one colour channel's group, masked once."""
 
     def __init__(self, model: PixelCNN, c: int):
         colours, levels = model.shape[0], model.grey_levels

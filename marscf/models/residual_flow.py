@@ -20,7 +20,7 @@ from marscf.options import Margin, NonNegativeInt, PositiveInt, Probability
 
 TRAINING_EXACT_TERMS = 2
 STOP = 0.5  # chance of ending the series after each further term
-NORM_ITERATIONS = 3  # power iterations a training step
+NORM_ITERATIONS = 3  # power iterations per training step
 FIRST_NORM_ITERATIONS = 30
 LEAST_VARIANCE = 0.2  # of a position, over the first batch; as in the authors' code
 
@@ -32,15 +32,15 @@ class ResidualFlow(OneLatentFlow):
     in the paper's models of 32×32 images nothing is factored out: there is one latent. Without fully
     connected blocks weights serve every image size.
 
-    The log-determinant's randomness never depends on how a batch is shared out. In training mode probes come
-    from a hash of the dequantised image, and one series length a block from `begin_step`. In eval mode both
-    come from a hash of the discrete image, so that an image's number is the same in every batch and its
-    estimation error is common to all its dequantisation draws (which keeps the importance-weighted bound
-    honest).
+    The log-determinant's randomness does not depend on how a batch is shared out. In training mode, probes
+    come from a hash of the dequantised image, and one series length per block from `begin_step`. In eval mode
+    both come from a hash of the discrete image. So an image's number is the same in every batch, and all its
+    dequantisation draws have the same estimation error: independent errors would raise the
+    importance-weighted bound.
 
     Args:
         shape: (C, H, W) of the images.
-        grey_levels: values a sub-pixel can take.
+        grey_levels: number of values of a sub-pixel.
         levels: squeezes; there are `levels + 1` resolutions.
         blocks: residual blocks at each resolution.
         channels: hidden channels of a block's network.
