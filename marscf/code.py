@@ -33,7 +33,7 @@ STAGES = {
     "interpolate": "marscf.studies.interpolation_study",
     "latents": "marscf.studies.latents",
     "collect": "marscf.reporting.collect",
-    "figures": "marscf.reporting.tables",
+    "figures": "marscf.reporting.catalogue.product",
     "page": "marscf.reporting.index",
 }
 #: Not followed. The configuration's values are recorded beside the digest; the others change no number.
@@ -48,7 +48,8 @@ LIBRARIES = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib",
 def behind(stage: str, *models: str | type) -> str:
     """Return the digest of the code that can change a stage's numbers of these models.
 
-    A model is its class, or `module.Class` as in its system's file.
+    A model is its class, or `module.Class` as in its system's file. A figure's
+    is the function that draws it.
     """
     files = sources(stage, *models)
     lines = [f"{name} {_read(path).digest}" for name, path in sorted(files.items())]

@@ -144,7 +144,7 @@ def test_new_files_and_commands_change_nothing(package):
 @pytest.mark.parametrize(
     ("file", "stages"),
     [
-        ("published.csv", {"collect", "figures", "page"}),
+        ("published.csv", {"collect", "page"}),
         ("page.html", {"page"}),
         ("page.css", {"page"}),
         ("page.js", {"page"}),

@@ -7,7 +7,7 @@ from marscf.cli.arguments import RUN_HELP, SCALE_HELP
 EXAMPLES = """examples:
   marscf report collect --scale quick --runs data/runs/quick/digits/*/seed*
   marscf report index --scale quick
-Figures and tables are drawn between the two, by the notebooks of workflow/notebooks."""
+Between the two, workflow/notebooks/product.ipynb draws the figures and tables."""
 
 COLLECT = """
 One row a number: value, standard error, n, protocol (how it was measured), and the published number where one

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from marscf.code import sources
 from marscf.config import load_config
 from marscf.config.schemas import SampleFigure
 from marscf.errors import ConfigError, MarscfError
@@ -53,6 +54,14 @@ def test_every_entry_has_a_function_that_draws_it_and_a_text_that_explains_it(na
     assert callable(imported(product.draw))
     for words in ("**Shown.**", "**Measured.**", "**To conclude.**"):
         assert words in product.text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_code_behind_an_entry_is_that_of_its_function(name):
+    draw = catalogue.product(name).draw
+    found = sources("figures", draw)
+    assert {draw.rpartition(".")[0], "marscf.reporting.metrics"} <= set(found)
+    assert "marscf.reporting.latents" not in found or name == "latent_correlation"
 
 
 def test_no_two_entries_have_a_name():
@@ -133,7 +142,7 @@ ADDED = Product(
     name="table_rows",
     kind="table",
     title="Rows",
-    draw=f"{__name__}:rows",
+    draw=f"{__name__}.rows",
     inputs=METRICS,
     about=every,
     text="**Shown.** Their number.",

@@ -19,7 +19,7 @@ def test_an_entry_of_the_catalogue_and_its_function_are_all_that_a_new_table_nee
         name="table_mine",
         kind="table",
         title="Mine",
-        draw="marscf.reporting.mine:table",
+        draw="marscf.reporting.mine.table",
         inputs=("receipt.json",),
         about=every,
         text="**Shown.** What I want to know.",
@@ -27,6 +27,7 @@ def test_an_entry_of_the_catalogue_and_its_function_are_all_that_a_new_table_nee
 ]
 """
     section.write_text(section.read_text().removesuffix("]\n") + entry)
+    (section.parents[1] / "mine.py").write_text("def table(runs):\n    return runs\n")
     planned = fresh_checkout.planned("--config", "systems=histogram")
     assert {"reports/quick/tables/table_mine.csv", "reports/quick/tables/table_mine.html"} <= planned
 

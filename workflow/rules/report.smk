@@ -34,7 +34,7 @@ rule figure:
         text="logs/{scale}/notebooks/{name}.log",
     localrule: True
     params:
-        code=behind("figures"),
+        code=lambda wildcards: behind("figures", PRODUCTS[wildcards.name].draw),
         runs=lambda wildcards: PRODUCTS[wildcards.name].about(PLAN),
         out=subpath(output.png, strip_suffix=".png"),
     shell:
@@ -52,7 +52,7 @@ use rule figure as table with:
             labels={"table": "{name}"},
         ),
     params:
-        code=behind("figures"),
+        code=lambda wildcards: behind("figures", PRODUCTS[wildcards.name].draw),
         runs=lambda wildcards: PRODUCTS[wildcards.name].about(PLAN),
         out=subpath(output.csv, strip_suffix=".csv"),
 

@@ -6,6 +6,7 @@ Nothing here imports pandas, matplotlib or torch: Snakemake reads the catalogue 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,8 +24,8 @@ SWEEP = "sampling_speed.csv"
 
 #: A file of reports/SCALE that a table or figure is made from -> the function that reads it.
 REPORT_FILES = {
-    METRICS: "marscf.reporting.collect:read_metrics",
-    SWEEP: "marscf.reporting.speed:read_sweep",
+    METRICS: "marscf.reporting.collect.read_metrics",
+    SWEEP: "marscf.reporting.speed.read_sweep",
 }
 
 Runs = Sequence[str]  # folders, data/runs/SCALE/DATASET/SYSTEM/seedK
@@ -40,7 +41,7 @@ class Plan:
     def run_of(self, dataset: str, system: str) -> list[str]:
         """The run that represents its system in figures and studies: its first seed. `[]` if not selected."""
         found = (run for run in self.runs if _names(run) == (dataset, system))
-        return [run for run, _ in zip(found, range(1), strict=False)]
+        return list(islice(found, 1))
 
     def timed(self) -> list[str]:
         """Names of the systems whose sampling is timed."""
@@ -68,7 +69,8 @@ def every(plan: Plan) -> Runs:
 
 def timed(plan: Plan) -> Runs:
     """Runs of the systems whose sampling is timed."""
-    return [run for run in plan.runs if _names(run)[1] in plan.timed()]
+    systems = plan.timed()
+    return [run for run in plan.runs if _names(run)[1] in systems]
 
 
 def judged(plan: Plan) -> Runs:
@@ -110,8 +112,9 @@ class Product:
     """One table or figure.
 
     `inputs` is a file of reports/SCALE, `METRICS` or `SWEEP`, or the names of files in each run's folder.
-    `draw`, "module:function", makes the figure or table. The function gets what `inputs` says: the content of
-    the report's file as a pandas DataFrame, or the folders of the runs. `about` says which runs those are.
+    `draw` is the full name of the function that makes the figure or table. It gets what `inputs` says: the
+    content of the report's file as a pandas DataFrame, or the folders of the runs. `about` says which runs
+    those are.
     `text` is Markdown: what is shown, how it was measured, what the paper has, what to conclude.
     """
 
@@ -143,11 +146,11 @@ class Product:
 
     def save(self, drawn: "Figure | Table", out: str) -> None:
         """Write what was drawn, to `out` with the suffixes of its kind."""
-        save = {"figure": "marscf.reporting.style:save", "table": "marscf.reporting.tables:save"}
+        save = {"figure": "marscf.reporting.style.save", "table": "marscf.reporting.tables.save"}
         imported(save[self.kind])(drawn, out)
 
 
-def imported(reference: str) -> Callable[..., Any]:
-    """The function that "module:function" names."""
-    module, _, function = reference.partition(":")
+def imported(name: str) -> Callable[..., Any]:
+    """The function of this full name."""
+    module, _, function = name.rpartition(".")
     return getattr(import_module(module), function)

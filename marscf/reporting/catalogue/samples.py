@@ -9,7 +9,7 @@ def _samples(name: str, number: int, dataset: str, paper: str, conclude: str) ->
         name=name,
         kind="figure",
         title=f"Figure {number}: samples ({dataset} in the paper)",
-        draw="marscf.reporting.samples:sample_grids",
+        draw="marscf.reporting.samples.sample_grids",
         inputs=("samples.npy", "likelihood.json"),
         about=shown_in(name),
         text=f"""
@@ -54,7 +54,7 @@ PRODUCTS = [
         name="table_fidelity",
         kind="table",
         title="Fidelity: FID, KID, Inception score, precision, recall",
-        draw="marscf.reporting.tables:fidelity",
+        draw="marscf.reporting.tables.fidelity",
         inputs=METRICS,
         about=judged,
         text="""

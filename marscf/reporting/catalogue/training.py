@@ -7,7 +7,7 @@ PRODUCTS = [
         name="training_curves",
         kind="figure",
         title="Training curves",
-        draw="marscf.reporting.training_curves:curves",
+        draw="marscf.reporting.training_curves.curves",
         inputs=("receipt.json",),
         about=every,
         text="""
@@ -28,7 +28,7 @@ memorises.""",
         name="table_equal_time",
         kind="table",
         title="At equal training time",
-        draw="marscf.reporting.training_curves:equal_time",
+        draw="marscf.reporting.training_curves.equal_time",
         inputs=("receipt.json",),
         about=every,
         text="""
