@@ -36,7 +36,8 @@ STAGES = {
     "figures": "marscf.reporting.catalogue.product",
     "page": "marscf.reporting.index",
 }
-#: Not followed. The configuration's values are recorded beside the digest; the others change no number.
+#: Not followed, like `marscf` itself, which has the version. The configuration's values are recorded beside
+#: the digest; the others change no number.
 LEFT_OUT = (
     *("marscf.config.", "marscf.options.", "marscf.settings.", "marscf.runs."),
     *("marscf.code.", "marscf.errors.", "marscf.data.download."),
@@ -48,8 +49,8 @@ LIBRARIES = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib",
 def behind(stage: str, *models: str | type) -> str:
     """Return the digest of the code that can change a stage's numbers of these models.
 
-    A model is its class, or `module.Class` as in its system's file. A figure's
-    is the function that draws it.
+    A model is its class, or `module.Class` as in its system's file. For
+    figures it is the function that draws one.
     """
     files = sources(stage, *models)
     lines = [f"{name} {_read(path).digest}" for name, path in sorted(files.items())]
@@ -63,7 +64,7 @@ def sources(stage: str, *models: str | type) -> dict[str, Path]:
     found: dict[str, Path] = {}
     while waiting:
         name, path = waiting.pop()
-        if name not in found and not f"{name}.".startswith(LEFT_OUT):
+        if name not in found and name != "marscf" and not f"{name}.".startswith(LEFT_OUT):
             found[name] = path
             modules, data = _needs(name, path, followed)
             waiting += modules

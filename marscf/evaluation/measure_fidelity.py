@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from marscf import load
 from marscf.config import Fidelity
 from marscf.data.arrays import read_manifest
 from marscf.devices import choose_device
@@ -15,6 +14,7 @@ from marscf.evaluation.fidelity import compare, extract, reference_images
 from marscf.evaluation.measurements import weights_hash, write_measurements
 from marscf.evaluation.sampling import draw_samples
 from marscf.files import sha256_file
+from marscf.models import load
 from marscf.runs import Run, run_config
 
 REAL = "real"  # the system of the floor

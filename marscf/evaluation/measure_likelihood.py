@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from marscf import load
 from marscf.config import Evaluation, load_config
 from marscf.data.arrays import open_split, read_manifest
 from marscf.devices import choose_device
@@ -11,6 +10,7 @@ from marscf.errors import EvaluationError
 from marscf.evaluation.likelihood import evaluate_likelihood, kept_scores, likelihood_measurements
 from marscf.evaluation.measurements import PerImage, weights_hash, write_measurements, write_per_image
 from marscf.evaluation.stream import discard
+from marscf.models import load
 from marscf.runs import Run, run_config
 
 
