@@ -75,6 +75,7 @@ def evaluate_likelihood(
         raise EvaluationError("no test images to score")
     model = model.float().eval()
     estimate = accurate_estimate(model, images, seed)
+    asked = {} if estimate is None else {"estimate": estimate}  # a model without one need not know the word
     random = model.draw_noise(1, torch.Generator().manual_seed(0)) is not None
     draws, importance_samples = (draws, importance_samples) if random else (0, 0)
     passes = max(draws, importance_samples, 1)
@@ -91,7 +92,7 @@ def evaluate_likelihood(
                     if recorded:
                         log_prob = recordings.run(model.log_prob, [x, noise])
                     else:
-                        log_prob = model.log_prob(x, noise, estimate)
+                        log_prob = model.log_prob(x, noise, **asked)
                     nats[:, draw] = log_prob.double().cpu().numpy()
         refuse_non_finite(nats, start)
         return nats

@@ -118,7 +118,7 @@ class DensityModel(nn.Module, ABC):
 
         Where the model is dequantised, `noise` (from `draw_noise`; drawn afresh when None) makes it a
         one-draw estimate whose mean over draws is a lower bound and whose log-mean-exp is the
-        importance-weighted bound. `estimate` counts only in eval mode, and only for a model that has one.
+        importance-weighted bound. `estimate` counts in eval mode alone; a model that has none is given none.
         """
 
     @abstractmethod

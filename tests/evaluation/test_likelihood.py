@@ -22,7 +22,7 @@ class Coin(DensityModel):
         super().__init__(shape, grey_levels)
         self.dummy = torch.nn.Parameter(torch.zeros(()))
 
-    def log_prob(self, x, noise=None, estimate=None):
+    def log_prob(self, x, noise=None):
         return torch.full((len(x),), -self.dims * math.log(self.grey_levels))
 
     def sample(self, n, temperature=1.0, generator=None):
@@ -66,7 +66,7 @@ def test_an_interruption_loses_one_batch_at_most(model, digits, tmp_path, monkey
     images, how, log_prob = digits[0][:23], {"draws": 2, "batch_size": 5}, model.log_prob
     whole, seen = evaluate_likelihood(model, images, **how), []
 
-    def counted(x, noise, estimate):
+    def counted(x, noise):
         seen.append(len(x))
         if len(seen) == 6:  # the second draw of the third batch
             raise KeyboardInterrupt
@@ -104,7 +104,7 @@ def test_float64_weights_are_measured_in_float32(model, digits):
 def test_a_value_that_is_not_finite_names_its_image(model, digits, value):
     score = model.log_prob
 
-    def broken(x, noise, estimate):
+    def broken(x, noise):
         nats = score(x, noise)
         nats[(x == 16).flatten(1).sum(1) == 9] = value
         return nats
