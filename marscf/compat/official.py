@@ -141,7 +141,7 @@ def _levels(path: Path, state: dict[str, Tensor], steps: int) -> int:
         )
     if len(found) != levels * steps:
         raise CheckpointError(
-            f"{path}: its name says {steps} steps a level, its tensors make {len(found)} in {levels} levels"
+            f"{path}: its name says {steps} steps per level, its tensors make {len(found)} in {levels} levels"
         )
     if missing := {_layer(steps, level, k) for level in range(levels) for k in range(steps)} - found:
         raise CheckpointError(f"{path}: no tensor 'flow.layers.{min(missing)}'; its steps stand elsewhere")

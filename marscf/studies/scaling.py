@@ -17,7 +17,7 @@ def levels_at(side: int, base_side: int, base_levels: int) -> int:
 
 
 def sequential_steps(channels: int, levels: int) -> int:
-    """Return the steps that MARPS takes, one a latent channel: `Σ_{i<L} 2^i·C + 2^(L+1)·C` (Lemma A.1)."""
+    """Return the steps that MARPS takes, one per latent channel: `Σ_{i<L} 2^i·C + 2^(L+1)·C` (Lemma A.1)."""
     return sum(2**level * channels for level in range(1, levels)) + 2 ** (levels + 1) * channels
 
 

@@ -1,6 +1,6 @@
 """The mathematics of the authors' checkpoints, step by step and straight from the state dict.
 
-Slow and plain on purpose: one convolution a step, no folding, bisection. What `marscf` does faster is
+Slow and plain on purpose: one convolution per step, no folding, bisection. What `marscf` does faster is
 compared with this; and this, with what the authors' own code computed (the parity files).
 """
 

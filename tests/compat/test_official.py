@@ -161,7 +161,7 @@ FAULTS = {
     "unknown": (lambda s: s.update({"flow.extra": torch.zeros(1)}), "flow.extra"),
     "more steps": (
         lambda s: s.update({"flow.layers.2.actnormlayer.logs": torch.zeros(1)}),
-        "1 steps a level",
+        "1 steps per level",
     ),
     "not finite": (
         lambda s: s.update({"flow.layers.1.actnormlayer.bias": torch.full((1, 12, 1, 1), math.nan)}),
@@ -197,7 +197,7 @@ def test_the_first_that_does_not_fit_is_named(fault, small, tmp_path):
     [
         ("model.pt", "marscf_<dataset>_<coupling>_<K>_<C>.pt"),
         ("marscf_svhn_affine_1_4.pt", "svhn"),
-        ("marscf_cifar10_affine_2_4.pt", "2 steps a level"),
+        ("marscf_cifar10_affine_2_4.pt", "2 steps per level"),
         ("marscf_cifar10_affine_1_8.pt", "8 channels"),
         ("marscf_cifar10_mixlogcdf_1_4.pt", "mixlogcdf"),
         ("marscf_cifar10_affine_999999999999_4.pt", "999999999999 steps"),

@@ -26,7 +26,7 @@ def test_a_full_disk_loses_nothing(processes, make_run, place):
     folder = make_run()
     assert run(kill_at=("saved", 2))[0] == -9
     saved = {path: path.read_bytes() for path in folder.glob("state-*.pt")}
-    code, lines = run(limit=10_000)  # bytes a file; a state has more
+    code, lines = run(limit=10_000)  # bytes per file; a state has more
     assert code == 2
     assert "disk full" in lines[-1] and "nothing saved is lost" in lines[-1]
     assert {path: path.read_bytes() for path in saved} == saved
