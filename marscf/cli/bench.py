@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--side", type=int, default=32, help="image side, pixels (default: %(default)s)")
     parser.add_argument("--levels", type=int, default=3, help="L (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=32, help="flow steps per level, K (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=32, help="flow steps per level (default: %(default)s)")
     parser.add_argument("--channels", type=int, default=512, help="hidden channels, C (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=16, help="images (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="timed pairs (default: %(default)s)")
