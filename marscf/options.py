@@ -72,8 +72,8 @@ def check_options(model: str, options: Mapping[str, Any]) -> None:
         if name not in declared:
             raise ConfigError(f"options: {model} has no option {name!r}{nearest(name, declared)}")
         kinds = _kinds(ast.parse(declared[name][0], mode="eval").body, f"{model}: option {name!r}")
-        if not any(fits(value) for fits, _ in kinds):
-            raise ConfigError(f"options.{name}: {value!r} is not {' or '.join(words for _, words in kinds)}")
+        if not _fits(value, kinds):
+            raise ConfigError(f"options.{name}: {value!r} is not {_words(kinds)}")
 
 
 #: What fits an annotation, and the same in words.
@@ -99,6 +99,8 @@ _KINDS: dict[str, _Kind] = {
     "int": (_whole, "a whole number"),
     "float": (_number, "a number"),
     "str": (lambda v: isinstance(v, str), "text"),
+    "list": (lambda v: isinstance(v, list | tuple), "a list"),
+    "tuple": (lambda v: isinstance(v, list | tuple), "a list"),  # which JSON makes of it
 }
 
 
@@ -115,7 +117,37 @@ def _kinds(annotation: ast.expr, place: str) -> list[_Kind]:
             return [(lambda v: v in values, f"one of {', '.join(map(str, values))}")]
         case ast.Name(name) if name in _KINDS:
             return [_KINDS[name]]
+        case ast.Subscript(ast.Name("list"), part):
+            return [_list(_kinds(part, place))]
+        case ast.Subscript(ast.Name("tuple"), ast.Tuple([part, ast.Constant(end)])) if end is ...:
+            return [_list(_kinds(part, place))]
+        case ast.Subscript(ast.Name("tuple"), ast.Tuple(parts)):
+            return [_row([_kinds(part, place) for part in parts])]
     raise ConfigError(f"{place}: annotation {ast.unparse(annotation)!r}; use {', '.join(_KINDS)}, Literal")
+
+
+def _words(kinds: list[_Kind]) -> str:
+    return " or ".join(words for _, words in kinds)
+
+
+def _fits(value: Any, kinds: list[_Kind]) -> bool:
+    return any(fits(value) for fits, _ in kinds)
+
+
+def _list(kinds: list[_Kind]) -> _Kind:
+    """The kind of a list of any length."""
+    is_list, _ = _KINDS["list"]
+    return lambda v: is_list(v) and all(_fits(part, kinds) for part in v), f"a list, each {_words(kinds)}"
+
+
+def _row(parts: list[list[_Kind]]) -> _Kind:
+    """The kind of a list with one value for each part."""
+    is_list, _ = _KINDS["list"]
+
+    def fits(value: Any) -> bool:
+        return is_list(value) and len(value) == len(parts) and all(map(_fits, value, parts))
+
+    return fits, f"a list of {', '.join(map(_words, parts))}"
 
 
 def _module_path(module: str) -> Path:

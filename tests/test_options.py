@@ -1,7 +1,8 @@
 import pytest
 
+from marscf.config.declared import _TYPES, option_schema
 from marscf.errors import ConfigError
-from marscf.options import check_options
+from marscf.options import _KINDS, check_options
 
 FLOW = "multiscale_flow.MultiScaleFlow"
 GOOD = [
@@ -49,3 +50,31 @@ def test_an_annotation_that_is_not_known_is_named(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigError, match=r"odd_model\.Odd: option 'width': annotation"):
         check_options("odd_model.Odd", {"width": 8})
+
+
+@pytest.mark.parametrize(
+    "annotation, good, bad",
+    [
+        ("list", [1, "a"], 1),
+        ("list[PositiveInt]", [3, 1], [3, 0]),
+        ("list[int | None]", [None, 2], ["a"]),
+        ("tuple", [1, 2], "ab"),
+        ("tuple[int, float]", [1, 2.5], [1]),
+        ("tuple[int, float]", [1, 2.5], [1.5, 2.5]),
+        ("tuple[PositiveInt, ...]", [1, 2, 3], [0]),
+    ],
+)
+def test_lists_are_checked_as_the_files_of_config_are(annotation, good, bad, tmp_path, monkeypatch):
+    """What `config/` accepts, a model can be built with."""
+    name = tmp_path.name  # another one for each case: what a module declares is remembered
+    text = f"class Listed:\n    def __init__(self, *, sizes: {annotation}): ...\n"
+    (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    option_schema(f"{name}.Listed").model_validate({"sizes": good})
+    check_options(f"{name}.Listed", {"sizes": good})
+    with pytest.raises(ConfigError, match=r"options.sizes: .* is not a list"):
+        check_options(f"{name}.Listed", {"sizes": bad})
+
+
+def test_every_type_that_the_files_of_config_know_is_known():
+    assert set(_KINDS) | {"Literal"} == set(_TYPES)
