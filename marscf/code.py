@@ -49,8 +49,7 @@ LIBRARIES = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib",
 def behind(stage: str, *models: str | type) -> str:
     """Return the digest of the code that can change a stage's numbers of these models.
 
-    A model is its class, or `module.Class` as in its system's file. For
-    figures it is the function that draws one.
+    A model is its class, or `module.Class` as in its system's file. For figures it is the drawing function.
     """
     files = sources(stage, *models)
     lines = [f"{name} {_read(path).digest}" for name, path in sorted(files.items())]

@@ -2,6 +2,8 @@
 
 import argparse
 
+from marscf.errors import ConfigError
+
 RUN_HELP = "data/runs/<scale>/<dataset>/<system>/seed<k>"
 SCALE_HELP = "a file in config/scales: quick, laptop, gpu-hour, paper"
 
@@ -18,6 +20,12 @@ def whole(text: str) -> int:
     if (value := int(text)) < 0:
         raise argparse.ArgumentTypeError(f"{text} is negative")
     return value
+
+
+def check_temperature(value: float) -> None:
+    """Raise `ConfigError` unless noise can be scaled by it."""
+    if not 0 < value < float("inf"):
+        raise ConfigError(f"--temperature {value}: must be above 0")
 
 
 def names(text: str) -> list[str]:

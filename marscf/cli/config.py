@@ -26,15 +26,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print each value with the file that set it, or the config as JSON."""
     config = run_config(args.run)
+    values = config.to_json()
     if args.json:
-        print(json.dumps(config.to_json(), indent=1))
+        print(json.dumps(values, indent=1))
         return
-    values = flat(config.to_json())
     sources = _sources(Path(args.run), config)
-    shown = {name: json.dumps(value, ensure_ascii=False) for name, value in values.items()}
+    shown = {name: json.dumps(value, ensure_ascii=False) for name, value in flat(values).items()}
     names, width = max(map(len, shown)), max(map(len, shown.values()))
     for name, value in shown.items():
-        print(f"{name:<{names}}  {value:<{width}}  {sources[name]}")
+        print(f"{name:<{names}}  {value:<{width}}  {sources.get(name, DEFAULT)}")
 
 
 def flat(config: dict[str, object], place: str = "") -> dict[str, object]:
@@ -46,11 +46,9 @@ def flat(config: dict[str, object], place: str = "") -> dict[str, object]:
 
 
 def _sources(path: Path, config: RunConfig) -> dict[str, str]:
-    """Return where each value comes from, by its dotted name; what no file names is a default."""
+    """Return where each value comes from, by its dotted name; a default comes from no file."""
     if (path / CONFIG).is_file():
-        found = dict.fromkeys(flat(read_json(path / CONFIG)), str(path / CONFIG))
-    else:
-        from marscf.config import load_config, provenance  # needs pydantic, and the case above does not
+        return dict.fromkeys(flat(read_json(path / CONFIG)), str(path / CONFIG))
+    from marscf.config import load_config, provenance  # needs pydantic, and the case above does not
 
-        found = provenance(load_config(), config)
-    return {name: found.get(name, DEFAULT) for name in flat(config.to_json())}
+    return provenance(load_config(), config)

@@ -5,9 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from marscf.cli.arguments import RUN_HELP, positive, whole
+from marscf.cli.arguments import RUN_HELP, check_temperature, positive, whole
 from marscf.devices import HELP, choose_device
-from marscf.errors import ConfigError
 
 if TYPE_CHECKING:
     from marscf.config import Fidelity
@@ -118,8 +117,7 @@ def run_fidelity(args: argparse.Namespace) -> None:
     from marscf.evaluation.measure_fidelity import measure_fidelity
 
     path = Path(args.run_path)
-    if not 0 < args.temperature < float("inf"):
-        raise ConfigError(f"--temperature {args.temperature}: must be above 0")
+    check_temperature(args.temperature)
     _show(measure_fidelity(path, *_chosen(args, path), args.temperature))
 
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from marscf.cli.arguments import RUN_HELP, positive, whole
+from marscf.cli.arguments import RUN_HELP, check_temperature, positive, whole
 from marscf.devices import HELP
 from marscf.errors import ConfigError
 
@@ -42,8 +42,7 @@ def run(args: argparse.Namespace) -> None:
     out = Path(args.out)
     if out.suffix not in (".png", ".npy"):
         raise ConfigError(f"--out {out}: the name must end in .png or .npy")
-    if not 0 < args.temperature < float("inf"):
-        raise ConfigError(f"--temperature {args.temperature}: must be above 0")
+    check_temperature(args.temperature)
 
     from marscf import load
     from marscf.devices import choose_device
