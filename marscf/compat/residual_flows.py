@@ -1,0 +1,172 @@
+"""Checkpoints of github.com/rtqichen/residual-flows (Chen et al., arXiv 1906.02735), as their evaluation uses them.
+
+A file is a dict: `args`, `state_dict`, and `ema` with the averaged parameters, which are evaluated. The norm of each
+layer is the one that the stored singular vectors show. It is not converged, and belongs to the averaged parameters.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from marscf.compat.tensors import Tensors
+from marscf.compat.torch_file import Inert, TorchFile
+from marscf.errors import CheckpointError
+from marscf.flows.actnorm import ActNorm
+from marscf.flows.residual import ResidualBlock
+
+MODEL = "residual_flow.ResidualFlow"
+SYSTEM = "residual-flow"
+#: Their dataset and its side → ours, channels, margin of the logit.
+DATASETS = {
+    ("mnist", 28): ("mnist-28", 1, 1e-6),
+    ("cifar10", 32): ("cifar10", 3, 0.05),
+    ("imagenet32", 32): ("imagenet32", 3, 0.05),
+}
+#: What `args` must say, where they say it: other values are models that ours is not.
+REQUIRED = {
+    "block": "resblock",
+    "vnorms": "2222",
+    "learn_p": False,
+    "act": "swish",
+    "actnorm": True,
+    "fc_actnorm": False,
+    "batchnorm": False,
+    "dropout": 0.0,
+    "fc": False,
+    "kernels": "3-1-3",
+    "quadratic": False,
+    "preact": True,
+    "first_resblock": True,
+    "factor_out": False,
+    "squeeze_first": False,
+    "padding": 0,
+    "nbits": 8,
+    "logit_transform": True,
+}
+CLOSING_BLOCKS = 4  # fully connected, where `fc_end` is set
+LEAST_SIDE = 4  # images are not squeezed further
+#: Buffers without effect on what is evaluated.
+UNUSED = ("geom_p", "lamb", "last_n_samples", "last_firmom", "last_secmom", "initialized", "scale", "spatial_dims")
+
+
+def infer(file: TorchFile) -> dict[str, Any]:
+    """Return dataset, shape and options of the model; raises `CheckpointError` for one that ours is not."""
+    content = file.content
+    args = content.get("args") if isinstance(content, dict) else None
+    if isinstance(args, Inert):
+        args = vars(args)
+    if not isinstance(args, dict) or not isinstance(content.get("ema"), Inert):
+        raise CheckpointError(f"{file.path}: no args and ema in it; is it a checkpoint of residual-flows?")
+    for name, needed in REQUIRED.items():
+        if name in args and args[name] != needed:
+            raise CheckpointError(f"{file.path}: its args.{name} is not {needed!r}, which alone is supported")
+    data, side = args.get("data"), args.get("imagesize", 32)
+    if not isinstance(data, str) or not isinstance(side, int) or (data, side) not in DATASETS:
+        known = ", ".join(f"{name} {size}×{size}" for name, size in DATASETS)
+        raise CheckpointError(f"{file.path}: its dataset and image size are none of {known}")
+    dataset, channels, margin = DATASETS[data, side]
+    try:
+        blocks = [int(number) for number in str(args["nblocks"])[:100].split("-")]
+        sizes = {name: int(args[name]) for name in ("idim", "fc_idim")}
+        lipschitz = float(args["coeff"])
+    except (KeyError, TypeError, ValueError):
+        raise CheckpointError(f"{file.path}: its args lack nblocks, idim, fc_idim or coeff") from None
+    levels = 1
+    while levels < len(blocks) and side >> levels >= LEAST_SIDE and not side % (1 << levels):
+        levels += 1
+    if not 0 < lipschitz < 1 or min(*blocks, *sizes.values()) < 1 or max(blocks) > 1000:
+        raise CheckpointError(f"{file.path}: its args have nblocks, idim, fc_idim or coeff out of range")
+    return {
+        "dataset": dataset,
+        "shape": (channels, side, side),
+        "options": {
+            "levels": levels - 1,
+            "blocks": blocks[:levels],
+            "channels": sizes["idim"],
+            "fc_blocks": CLOSING_BLOCKS if args.get("fc_end", True) else 0,
+            "fc_channels": sizes["fc_idim"],
+            "lipschitz": lipschitz,
+            "logit_margin": margin,
+            "norms": "stored",
+        },
+    }
+
+
+def _their_layers(blocks: list[int], closing: int) -> Iterator[tuple[str, str]]:
+    """Kind and name of their layers with parameters, in order, beginning with the first ActNorm."""
+    yield "norm", "transforms.0.chain.1."
+    for scale, number in enumerate(blocks):
+        place = 0 if scale else 2  # after the logit and the first ActNorm
+        for _ in range(number):
+            yield "block", f"transforms.{scale}.chain.{place}."
+            yield "norm", f"transforms.{scale}.chain.{place + 1}."
+            place += 2
+    for index in range(closing):  # the last scale ends without a squeeze
+        yield "closing", f"transforms.{scale}.chain.{place + 2 * index}.nnet."
+        yield "norm", f"transforms.{scale}.chain.{place + 2 * index + 1}.fc_module."
+
+
+def weights(file: TorchFile, model: nn.Module, options: dict[str, Any]) -> dict[str, Tensor]:
+    """Return the weights of our model, built with `options`; its own tensors give the shapes."""
+    averaged = getattr(file.content["ema"], "shadow_params", None)
+    parameters = Tensors.of(file, averaged, "ema.shadow_params")
+    buffers = Tensors.of(file, file.content.get("state_dict"), "state_dict")
+    parameters.ignore(*UNUSED)
+    buffers.ignore(*UNUSED)
+    buffers.left -= parameters.state.keys()
+    ours = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, (ActNorm, ResidualBlock))]
+    theirs = list(_their_layers(options["blocks"], options["fc_blocks"]))
+    found: dict[str, Tensor] = {}
+    for (name, layer), (kind, prefix) in zip(ours, theirs, strict=True):
+        if isinstance(layer, ActNorm):
+            found |= _norm(parameters, name, layer, prefix, kind)
+        else:
+            found |= _block(parameters, buffers, name, layer, prefix)
+    parameters.finish()
+    buffers.finish()
+    return found
+
+
+def _norm(parameters: Tensors, name: str, layer: ActNorm, prefix: str, kind: str) -> dict[str, Tensor]:
+    """An ActNorm. Theirs stands before the squeeze, ours after it, where each channel is four."""
+    found: dict[str, Tensor] = {f"{name}.initialised": torch.tensor(True)}
+    for own, their in (("bias", "bias"), ("log_scale", "weight")):
+        shape = getattr(layer, own).shape
+        (count,) = parameters.shape(prefix + their)[:1] or (0,)
+        value = parameters.take(prefix + their, (shape.numel() // (4 if 4 * count == shape.numel() else 1),))
+        found[f"{name}.{own}"] = value.repeat_interleave(shape.numel() // len(value)).view(shape)
+    return found
+
+
+def _block(
+    parameters: Tensors, buffers: Tensors, name: str, layer: ResidualBlock, prefix: str
+) -> dict[str, Tensor]:
+    """A residual block: activations and convolutions in turn, the first activation not at the very start."""
+    net = layer.net
+    first = int(net.activate_first)
+    found = {
+        f"{name}.net.raw_betas": torch.cat(
+            [parameters.take(f"{prefix}nnet.{2 * k + (1 - first)}.beta", (1,)) for k in range(len(net.raw_betas))]
+        )
+    }
+    for k, conv in enumerate(net.convs):
+        their = f"{prefix}nnet.{2 * k + first}."
+        shape, padding = conv.weight.shape, conv.padding
+        flat = shape[2:] == (1, 1)
+        given = parameters.shape(f"{their}weight")
+        weight = parameters.take(f"{their}weight", shape[:2] if len(given) == 2 else shape).view(shape)
+        size = conv.vector.shape[1:]
+        v = buffers.take(f"{their}v", (size.numel(),))
+        u = buffers.take(f"{their}u", (shape[0] * (1 if flat else size[1] * size[2]),))
+        image = functional.conv2d(v.view(1, *size), weight, padding=padding)
+        target = f"{name}.net.convs.{k}."
+        found |= {
+            f"{target}weight": weight,
+            f"{target}bias": parameters.take(f"{their}bias", shape[:1]),
+            f"{target}vector": v.view(1, *size),
+            f"{target}stored_norm": u @ image.flatten(),
+        }
+    return found
