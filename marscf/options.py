@@ -15,6 +15,7 @@ from typing import Any, Literal
 from marscf.errors import ConfigError, nearest
 
 PositiveInt = int  # 1, 2, …
+PositiveInts = list[int]  # one or more of 1, 2, …
 NonNegativeInt = int  # 0, 1, …
 PositiveFloat = float  # > 0
 NonNegativeFloat = float  # ≥ 0
@@ -28,6 +29,7 @@ __all__ = [
     "NonNegativeInt",
     "PositiveFloat",
     "PositiveInt",
+    "PositiveInts",
     "Probability",
     "check_options",
     "declared_options",
@@ -90,6 +92,10 @@ def _number(value: Any) -> bool:
 
 _KINDS: dict[str, _Kind] = {
     "PositiveInt": (lambda v: _whole(v) and v >= 1, "a whole number of at least 1"),
+    "PositiveInts": (
+        lambda v: isinstance(v, list) and bool(v) and all(_whole(n) and n >= 1 for n in v),
+        "a list of whole numbers of at least 1",
+    ),
     "NonNegativeInt": (lambda v: _whole(v) and v >= 0, "a whole number of at least 0"),
     "PositiveFloat": (lambda v: _number(v) and v > 0, "a number above 0"),
     "NonNegativeFloat": (lambda v: _number(v) and v >= 0, "a number of at least 0"),

@@ -4,21 +4,19 @@ A file is a dict: `args`, `state_dict`, and `ema` with the averaged parameters, 
 layer is the one that the stored singular vectors show. It is not converged, and belongs to the averaged parameters.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from marscf.compat.code import Found
 from marscf.compat.tensors import Tensors
 from marscf.compat.torch_file import Inert, TorchFile
 from marscf.errors import CheckpointError
 from marscf.flows.actnorm import ActNorm
 from marscf.flows.residual import ResidualBlock
 
-MODEL = "residual_flow.ResidualFlow"
-SYSTEM = "residual-flow"
 #: Their dataset and its side → ours, channels, margin of the logit.
 DATASETS = {
     ("mnist", 28): ("mnist-28", 1, 1e-6),
@@ -52,8 +50,8 @@ LEAST_SIDE = 4  # images are not squeezed further
 UNUSED = ("geom_p", "lamb", "last_n_samples", "last_firmom", "last_secmom", "initialized", "scale", "spatial_dims")
 
 
-def infer(file: TorchFile) -> dict[str, Any]:
-    """Return dataset, shape and options of the model; raises `CheckpointError` for one that ours is not."""
+def infer(file: TorchFile, name: str, hparams: Mapping[str, Any]) -> Found:
+    """Return what run a checkpoint is; raises `CheckpointError` for a model that ours is not."""
     content = file.content
     args = content.get("args") if isinstance(content, dict) else None
     if isinstance(args, Inert):
@@ -79,10 +77,12 @@ def infer(file: TorchFile) -> dict[str, Any]:
         levels += 1
     if not 0 < lipschitz < 1 or min(*blocks, *sizes.values()) < 1 or max(blocks) > 1000:
         raise CheckpointError(f"{file.path}: its args have nblocks, idim, fc_idim or coeff out of range")
-    return {
-        "dataset": dataset,
-        "shape": (channels, side, side),
-        "options": {
+    return Found(
+        dataset=dataset,
+        system="residual-flow",
+        model="residual_flow.ResidualFlow",
+        shape=(channels, side, side),
+        options={
             "levels": levels - 1,
             "blocks": blocks[:levels],
             "channels": sizes["idim"],
@@ -90,9 +90,9 @@ def infer(file: TorchFile) -> dict[str, Any]:
             "fc_channels": sizes["fc_idim"],
             "lipschitz": lipschitz,
             "logit_margin": margin,
-            "norms": "stored",
+            "store_norms": True,
         },
-    }
+    )
 
 
 def _their_layers(blocks: list[int], closing: int) -> Iterator[tuple[str, str]]:
@@ -109,7 +109,7 @@ def _their_layers(blocks: list[int], closing: int) -> Iterator[tuple[str, str]]:
         yield "norm", f"transforms.{scale}.chain.{place + 2 * index + 1}.fc_module."
 
 
-def weights(file: TorchFile, model: nn.Module, options: dict[str, Any]) -> dict[str, Tensor]:
+def weights(file: TorchFile, model: nn.Module, options: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return the weights of our model, built with `options`; its own tensors give the shapes."""
     averaged = getattr(file.content["ema"], "shadow_params", None)
     parameters = Tensors.of(file, averaged, "ema.shadow_params")
@@ -154,19 +154,17 @@ def _block(
     }
     for k, conv in enumerate(net.convs):
         their = f"{prefix}nnet.{2 * k + first}."
-        shape, padding = conv.weight.shape, conv.padding
-        flat = shape[2:] == (1, 1)
+        shape = conv.weight.shape
         given = parameters.shape(f"{their}weight")
         weight = parameters.take(f"{their}weight", shape[:2] if len(given) == 2 else shape).view(shape)
         size = conv.vector.shape[1:]
         v = buffers.take(f"{their}v", (size.numel(),))
-        u = buffers.take(f"{their}u", (shape[0] * (1 if flat else size[1] * size[2]),))
-        image = functional.conv2d(v.view(1, *size), weight, padding=padding)
+        u = buffers.take(f"{their}u", (shape[0] * size[1] * size[2],))
         target = f"{name}.net.convs.{k}."
         found |= {
             f"{target}weight": weight,
             f"{target}bias": parameters.take(f"{their}bias", shape[:1]),
             f"{target}vector": v.view(1, *size),
-            f"{target}stored_norm": u @ image.flatten(),
+            f"{target}left_vector": u.view(1, shape[0], *size[1:]),
         }
     return found

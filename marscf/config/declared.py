@@ -14,6 +14,7 @@ from marscf.settings import TrainingSettings
 
 _TYPES = {
     "PositiveInt": PositiveInt,
+    "PositiveInts": Annotated[list[PositiveInt], Field(min_length=1)],
     "NonNegativeInt": NonNegativeInt,
     "PositiveFloat": PositiveFloat,
     "NonNegativeFloat": NonNegativeFloat,

@@ -67,20 +67,29 @@ class Coupling(Bijection):
 
 
 class AffineCoupling(Coupling):
-    """`y = σ(s + 2) x + t` (Glow, arXiv 1807.03039), for the second half of the channels.
+    """`y = σ(s + 2) x + t`, for the second half of the channels; with `shift_first` `y = σ(s + 2) (x + t)`.
 
-    The output channels of `net`, two per channel of x, are t and s in turn.
+    The output channels of `net`, two per channel of x, are t and s in turn. Glow's paper (arXiv 1807.03039)
+    has the first, its code the second.
     """
+
+    def __init__(self, net: nn.Module, shift_first: bool = False):
+        super().__init__(net)
+        self.shift_first = shift_first
 
     @fused
     def elementwise(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """See `Coupling.elementwise`."""
         shift, scale = params[:, 0::2], params[:, 1::2] + 2
+        if self.shift_first:
+            return (x + shift) * torch.sigmoid(scale), functional.logsigmoid(scale)
         return x * torch.sigmoid(scale) + shift, functional.logsigmoid(scale)
 
     def elementwise_inverse(self, y: Tensor, params: Tensor) -> Tensor:
         """See `Coupling.elementwise_inverse`."""
         shift, scale = params[:, 0::2], params[:, 1::2] + 2
+        if self.shift_first:
+            return y / torch.sigmoid(scale) - shift
         return (y - shift) / torch.sigmoid(scale)
 
 

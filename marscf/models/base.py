@@ -1,7 +1,7 @@
 """The contracts of a density model of discrete images and of a flow.
 
 Images are `uint8 (B,C,H,W)` with values `0 … grey_levels-1`. A continuous model sees
-`y = (x + u) / grey_levels - 1/2` with dequantisation noise `u` in [0,1) (Theis et al., arXiv 1511.01844), so
+`y = (x + u) / grey_levels` with dequantisation noise `u` in [0,1) (Theis et al., arXiv 1511.01844), so
 `log P(x) ≥ E_u[log p(y)] - D log(grey_levels)`.
 """
 
@@ -18,8 +18,7 @@ from torch import Tensor, nn
 
 from marscf.errors import ConfigError
 from marscf.flows.bijection import Bijection
-from marscf.flows.chain import Chain
-from marscf.flows.logit import Logit
+from marscf.flows.pixels import Centre, Logit
 from marscf.kernels import graphs
 from marscf.kernels.cached import forget
 from marscf.kernels.graphs import Replays
@@ -178,7 +177,7 @@ class FlowModel(DensityModel):
         super().__init__(shape, grey_levels)
         self.logit_margin = logit_margin
         #: What every image passes first: the logit, or nothing.
-        self.pixels: Bijection = Chain() if logit_margin is None else Logit(logit_margin)
+        self.pixels: Bijection = Centre() if logit_margin is None else Logit(logit_margin)
         self._drawing = Replays()
 
     @property
@@ -198,15 +197,15 @@ class FlowModel(DensityModel):
         return torch.rand(n, *self.shape, generator=generator, device=device).to(self.device)
 
     def to_continuous(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Map `uint8` images and noise in [0,1) (1/2 when None) to `y = (x+u)/grey_levels - 1/2`."""
+        """Map `uint8` images and noise in [0,1) (1/2 when None) to `y = (x+u)/grey_levels`."""
         check_images(x, self.shape)
         dtype = next(self.parameters()).dtype
         u = 0.5 if noise is None else noise.to(dtype)
-        return (x.to(dtype) + u) / self.grey_levels - 0.5
+        return (x.to(dtype) + u) / self.grey_levels
 
     def to_discrete(self, y: Tensor) -> Tensor:
         """Map continuous images back to `uint8`, clamped into range (NaN becomes 0)."""
-        levels = torch.floor((y.float() + 0.5) * self.grey_levels).nan_to_num(0.0)
+        levels = torch.floor(y.float() * self.grey_levels).nan_to_num(0.0)
         return levels.clamp(0, self.grey_levels - 1).to(torch.uint8)
 
     def log_prob(self, x: Tensor, noise: Tensor | None = None, estimate: Estimate | None = None) -> Tensor:
@@ -257,7 +256,7 @@ class FlowModel(DensityModel):
 
     @abstractmethod
     def encode_continuous(self, y: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Map `y (B,C,H,W)` in [-1/2,1/2) to its latents and the flow's `log_det (B,)` in nats."""
+        """Map `y (B,C,H,W)` in [0,1) to its latents and the flow's `log_det (B,)` in nats."""
 
     @abstractmethod
     def decode(self, latents: list[Tensor]) -> Tensor:

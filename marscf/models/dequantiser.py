@@ -56,7 +56,9 @@ class ContextNet(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """Map images `y (B,C,H,W)` to what the couplings see of them, `(B,A,H,W/2)`."""
-        h: Tensor = self.checkerboard(2 * y)[0] if self.on_halves else 2 * y
+        h: Tensor = 2 * y - 1
+        if self.on_halves:
+            h, _ = self.checkerboard(h)
         h = self.entry(h)
         code = position_code(self.positions, h)
         for block in self.blocks:
@@ -109,7 +111,7 @@ class VariationalDequantiser(nn.Module):
         )
 
     def forward(self, y: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
-        """Map images `y (B,C,H,W)`, about in [-1/2,1/2], and Gaussian noise to `u` in (0,1) and `log q(u|x)`.
+        """Map images `y (B,C,H,W)`, in [0,1], and Gaussian noise to `u` in (0,1) and `log q(u|x)`.
 
         `log q (B,)` is in nats: `log N(ε) - log |∂u/∂ε|`.
         """

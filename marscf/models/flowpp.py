@@ -146,7 +146,7 @@ class FlowPP(OneLatentFlow):
         return torch.randn(n, *self.shape, generator=generator, device=device).to(self.device)
 
     def dequantise(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Map `uint8` images and noise to `y = (x+u)/grey_levels - 1/2` and `log q(u|x) (B,)` nats."""
+        """Map `uint8` images and noise to `y = (x+u)/grey_levels` and `log q(u|x) (B,)` nats."""
         middle = self.to_continuous(x)
         u, log_q = self.dequantiser(middle, noise.to(middle.dtype))
         return middle + (u - 0.5) / self.grey_levels, log_q

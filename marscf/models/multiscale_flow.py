@@ -38,7 +38,8 @@ class MultiScaleFlow(FlowModel):
         channels: hidden channels of a coupling's network (C).
         components, blocks, heads, dropout: of a MixLogCDF coupling; not used by an affine one.
         lstm_channels, lstm_layers: of a mAR prior; not used by a Gaussian one.
-        pixel_scaling: `official` for the authors' `x/255 - 1/2 + u/256` in place of `(x+u)/256 - 1/2`.
+        pixel_scaling: `official` for the authors' `x/255 + u/256` in place of `(x+u)/256`.
+        shift_first: of an affine coupling: shift, then scale, as in Glow's public code.
         logit_margin: see `FlowModel`; the authors take no logit.
 
     Raises `ConfigError` where the levels do not divide the image's sides.
@@ -65,6 +66,7 @@ class MultiScaleFlow(FlowModel):
         lstm_channels: PositiveInt = 32,
         lstm_layers: PositiveInt = 3,
         pixel_scaling: Literal["even", "official"] = "even",
+        shift_first: bool = False,
         logit_margin: Margin = None,
     ):
         super().__init__(shape, grey_levels, logit_margin)
@@ -78,7 +80,7 @@ class MultiScaleFlow(FlowModel):
         def make_step(features: int) -> FlowStep:
             half = features // 2
             if coupling == "affine":
-                return FlowStep(features, AffineCoupling(AffineNet(half, channels, features)))
+                return FlowStep(features, AffineCoupling(AffineNet(half, channels, features), shift_first))
             params = half * MixLogCDFCoupling.params_per_channel(components)
             net = GatedAttentionNet(half, channels, params, blocks=blocks, heads=heads, dropout=dropout)
             return FlowStep(features, MixLogCDFCoupling(net, half, components), swap=True)
@@ -116,13 +118,13 @@ class MultiScaleFlow(FlowModel):
         check_images(x, self.shape)
         dtype = next(self.parameters()).dtype
         u = 0.5 if noise is None else noise.to(dtype)
-        return x.to(dtype) / (self.grey_levels - 1) - 0.5 + u / self.grey_levels
+        return x.to(dtype) / (self.grey_levels - 1) + u / self.grey_levels
 
     def to_discrete(self, y: Tensor) -> Tensor:
         """See `FlowModel.to_discrete`; with the option `pixel_scaling`."""
         if self.pixel_scaling == "even":
             return super().to_discrete(y)
-        grey = torch.floor((y.float() + 0.5) * (self.grey_levels - 1)).nan_to_num(0.0)
+        grey = torch.floor(y.float() * (self.grey_levels - 1)).nan_to_num(0.0)
         return grey.clamp(0, self.grey_levels - 1).to(torch.uint8)
 
     def encode_continuous(self, y: Tensor) -> tuple[list[Tensor], Tensor]:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from marscf.errors import ConfigError
 from marscf.flows.actnorm import ActNorm
 from marscf.flows.bijection import Bijection
 from marscf.flows.chain import Chain
@@ -16,7 +17,7 @@ from marscf.models.base import Estimate, Shape, check_levels
 from marscf.models.one_latent import OneLatentFlow
 from marscf.nets import counter_random
 from marscf.nets.lipschitz import FullyConnectedNet, LipschitzConv2d, LipschitzNet
-from marscf.options import Margin, NonNegativeInt, PositiveInt, Probability
+from marscf.options import Margin, NonNegativeInt, PositiveInt, PositiveInts, Probability
 
 TRAINING_EXACT_TERMS = 2
 STOP = 0.5  # chance of ending the series after each further term
@@ -42,7 +43,7 @@ class ResidualFlow(OneLatentFlow):
         shape: (C, H, W) of the images.
         grey_levels: number of values of a sub-pixel.
         levels: squeezes; there are `levels + 1` resolutions.
-        blocks: residual blocks at each resolution.
+        blocks: residual blocks at each resolution; a list where they differ.
         channels: hidden channels of a block's network.
         fc_blocks: fully connected residual blocks at the end.
         fc_channels: hidden units of their networks.
@@ -51,6 +52,8 @@ class ResidualFlow(OneLatentFlow):
         exact_terms: terms of the series that evaluation always sums, before the roulette.
         probes: random vectors per image that evaluation averages over.
         exact_dims: up to so many sub-pixels evaluation takes the exact log-determinant from whole Jacobians.
+        store_norms: evaluation takes the operator norms that training followed last, as the authors' code does,
+            and not converged ones.
     """
 
     sampling_depends_on_weights = "fixed-point inversion is slower the nearer Lipschitz constants are to 1"
@@ -61,7 +64,7 @@ class ResidualFlow(OneLatentFlow):
         grey_levels: int,
         *,
         levels: NonNegativeInt = 2,
-        blocks: PositiveInt = 16,
+        blocks: PositiveInt | PositiveInts = 16,
         channels: PositiveInt = 512,
         fc_blocks: NonNegativeInt = 0,
         fc_channels: PositiveInt = 128,
@@ -70,24 +73,31 @@ class ResidualFlow(OneLatentFlow):
         exact_terms: PositiveInt = 20,
         probes: PositiveInt = 1,
         exact_dims: NonNegativeInt = 64,
+        store_norms: bool = False,
     ):
         super().__init__(shape, grey_levels, logit_margin)
         check_levels(shape, levels)
+        numbers = [blocks] * (levels + 1) if isinstance(blocks, int) else blocks
+        if len(numbers) != levels + 1:
+            raise ConfigError(f"options.blocks: {levels} levels have {levels + 1} resolutions, it names {len(numbers)}")
         self.exact_terms, self.probes, self.exact_dims = exact_terms, probes, exact_dims
         features, height, width = self.shape
         layers: list[Bijection] = [self.pixels]
-        for level in range(levels + 1):
+        for level, number in enumerate(numbers):
             if level:
                 layers.append(Squeeze())
                 features, height, width = 4 * features, height // 2, width // 2
-            for block in range(blocks):
-                net = LipschitzNet(features, channels, (height, width), lipschitz, bool(level or block))
+            for block in range(number):
+                first = not (level or block)
+                net = LipschitzNet(
+                    features, channels, (height, width), lipschitz, not first, store_norms=store_norms
+                )
                 layers.append(ActNorm(features))
                 layers.append(ResidualBlock(net, place=len(layers)))
         layers.append(ActNorm(features))
         self._latent_shape = (features, height, width)
         for _ in range(fc_blocks):
-            net = FullyConnectedNet(self._latent_shape, fc_channels, lipschitz)
+            net = FullyConnectedNet(self._latent_shape, fc_channels, lipschitz, store_norms)
             layers.append(ResidualBlock(net, place=len(layers)))
             layers.append(ActNorm(features, (height, width), LEAST_VARIANCE))
         self.layers = Chain(*layers)

@@ -26,21 +26,31 @@ class LipschitzConv2d(nn.Module):
     The norm is that of the linear map on whole images, `(in,H,W)` to `(out,H,W)`, not that of the reshaped
     kernel. It is found by power iteration on the convolution itself (arXiv 1804.04368). In training mode
     `follow` moves the iterate `vector` a little at each step; in eval mode the iteration runs to convergence
-    for the weights at hand.
+    for the weights at hand. With `store_norm` the norm in eval mode is instead `u · (W v)`, with the singular
+    vectors u (`left_vector`) and v (`vector`) of the last `follow`, as in the authors' code.
 
     Weights of one image size load into a model of another: the vector is then found again.
     """
 
     vector: Tensor
+    left_vector: Tensor | None
 
     def __init__(
-        self, channels: int, out_channels: int, kernel: int, size: tuple[int, int], coefficient: float
+        self,
+        channels: int,
+        out_channels: int,
+        kernel: int,
+        size: tuple[int, int],
+        coefficient: float,
+        store_norm: bool = False,
     ):
         super().__init__()
         self.weight, self.bias = nn.Conv2d(channels, out_channels, kernel).parameters()
         self.coefficient, self.padding = coefficient, kernel // 2
         # A 1×1 convolution is the same matrix at every pixel: one pixel will do.
-        self.register_buffer("vector", torch.randn(1, channels, *(size if kernel > 1 else (1, 1))))
+        sides = size if kernel > 1 else (1, 1)
+        self.register_buffer("vector", torch.randn(1, channels, *sides))
+        self.register_buffer("left_vector", torch.zeros(1, out_channels, *sides) if store_norm else None)
         self._converged = Cached()
 
     def _advance(self, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,6 +66,9 @@ class LipschitzConv2d(nn.Module):
         for _ in range(iterations):
             v, _ = self._advance(v)
         self.vector.copy_(v / torch.linalg.vector_norm(v))
+        if self.left_vector is not None:
+            image = F.conv2d(self.vector, self.weight, padding=self.padding)
+            self.left_vector.copy_(image / torch.linalg.vector_norm(image))
 
     def _leading_vector(self) -> Tensor:
         """The right singular vector of the largest singular value, converged."""
@@ -70,6 +83,8 @@ class LipschitzConv2d(nn.Module):
     def norm(self) -> Tensor:
         """The operator norm of the weights before normalisation, differentiable in them."""
         v: Tensor = self.vector
+        if not self.training and self.left_vector is not None:
+            return (self.left_vector * F.conv2d(v, self.weight, padding=self.padding)).sum()
         if not self.training:
             v = self._converged.get([self.weight.detach(), self.vector], self._leading_vector)
         return torch.linalg.vector_norm(
@@ -81,9 +96,10 @@ class LipschitzConv2d(nn.Module):
         return [self.weight * (self.coefficient / self.norm()).clamp(max=1), self.bias]
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
-        stored = state.get(prefix + "vector")
-        if stored is not None and stored.shape != self.vector.shape:
-            state[prefix + "vector"] = self.vector
+        for name, own in (("vector", self.vector), ("left_vector", self.left_vector)):
+            stored = state.get(prefix + name)
+            if own is not None and stored is not None and stored.shape != own.shape:
+                state[prefix + name] = own
         super()._load_from_state_dict(state, prefix, *args)
 
 
@@ -116,6 +132,7 @@ class LipschitzNet(nn.Module):
         coefficient: bound on each convolution's operator norm, below 1.
         activate_first: False leaves out the first LipSwish, as at the very start of a flow.
         kernels: of the convolutions.
+        store_norms: see `LipschitzConv2d`.
     """
 
     def __init__(
@@ -126,11 +143,12 @@ class LipschitzNet(nn.Module):
         coefficient: float,
         activate_first: bool = True,
         kernels: tuple[int, ...] = (3, 1, 3),
+        store_norms: bool = False,
     ):
         super().__init__()
         widths = (channels, *[hidden_channels] * (len(kernels) - 1), channels)
         self.convs = Modules[LipschitzConv2d](
-            LipschitzConv2d(width, out, kernel, size, coefficient)
+            LipschitzConv2d(width, out, kernel, size, coefficient, store_norms)
             for width, out, kernel in zip(widths[:-1], widths[1:], kernels, strict=True)
         )
         self.activate_first = activate_first
@@ -209,10 +227,15 @@ class FullyConnectedNet(LipschitzNet):
         shape: (C, H, W) of the images.
         hidden: units between the layers.
         coefficient: bound on each layer's operator norm, below 1.
+        store_norms: see `LipschitzConv2d`.
     """
 
-    def __init__(self, shape: tuple[int, int, int], hidden: int, coefficient: float):
-        super().__init__(math.prod(shape), hidden, (1, 1), coefficient, kernels=(1, 1, 1))
+    def __init__(
+        self, shape: tuple[int, int, int], hidden: int, coefficient: float, store_norms: bool = False
+    ):
+        super().__init__(
+            math.prod(shape), hidden, (1, 1), coefficient, kernels=(1, 1, 1), store_norms=store_norms
+        )
 
     def apply_with(self, x: Tensor, tensors: Sequence[Tensor]) -> Tensor:
         """See `LipschitzNet.apply_with`."""
