@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from marscf.bench.work import NOISE, Work
-from marscf.compat.official import read_checkpoint
+from marscf.compat.importing import read_checkpoint
 from marscf.errors import ConfigError
 from marscf.models.multiscale_flow import MultiScaleFlow
 from marscf.studies.weights import fill_zeros
@@ -66,7 +66,7 @@ def ours(theirs: nn.Module, options: dict[str, Any]) -> MultiScaleFlow:
             Path(folder) / f"marscf_cifar10_{options['coupling']}_{options['steps']}_{options['channels']}.pt"
         )
         torch.save(theirs.state_dict(), path)
-        model = read_checkpoint(path)[0]
+        model = read_checkpoint(path, "mar-scf")[0]
     assert isinstance(model, MultiScaleFlow)  # a checkpoint of theirs is nothing else
     return model
 

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from marscf.compat.code import Found
 from marscf.compat.tensors import Tensors
 from marscf.compat.torch_file import StoredTensor, TorchFile
 from marscf.errors import CheckpointError
+from marscf.models.base import FlowModel
 
 #: What `hparams.json` must say, where it says it.
 REQUIRED = {
@@ -87,7 +88,7 @@ def infer(file: TorchFile, name: str, hparams: Mapping[str, Any]) -> Found:
     )
 
 
-def weights(file: TorchFile, model: nn.Module, options: Mapping[str, Any]) -> dict[str, Tensor]:
+def weights(file: TorchFile, model: FlowModel, options: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return the weights of our model, built with `options`; its own tensors give the shapes."""
     tensors = _tensors(file)
     tensors.left.discard("prior_h")  # zeros

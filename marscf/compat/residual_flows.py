@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from marscf.compat.code import Found
 from marscf.compat.tensors import Tensors
@@ -16,6 +16,7 @@ from marscf.compat.torch_file import Inert, TorchFile
 from marscf.errors import CheckpointError
 from marscf.flows.actnorm import ActNorm
 from marscf.flows.residual import ResidualBlock
+from marscf.models.base import FlowModel
 
 #: Their dataset and its side → ours, channels, margin of the logit.
 DATASETS = {
@@ -75,7 +76,8 @@ def infer(file: TorchFile, name: str, hparams: Mapping[str, Any]) -> Found:
     levels = 1
     while levels < len(blocks) and side >> levels >= LEAST_SIDE and not side % (1 << levels):
         levels += 1
-    if not 0 < lipschitz < 1 or min(*blocks, *sizes.values()) < 1 or max(blocks) > 1000:
+    tensors = Tensors.of(file, content.get("state_dict"), "state_dict")
+    if not 0 < lipschitz < 1 or min(*blocks, *sizes.values()) < 1 or sum(blocks) > len(tensors.state):
         raise CheckpointError(f"{file.path}: its args have nblocks, idim, fc_idim or coeff out of range")
     return Found(
         dataset=dataset,
@@ -109,7 +111,7 @@ def _their_layers(blocks: list[int], closing: int) -> Iterator[tuple[str, str]]:
         yield "norm", f"transforms.{scale}.chain.{place + 2 * index + 1}.fc_module."
 
 
-def weights(file: TorchFile, model: nn.Module, options: Mapping[str, Any]) -> dict[str, Tensor]:
+def weights(file: TorchFile, model: FlowModel, options: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return the weights of our model, built with `options`; its own tensors give the shapes."""
     averaged = getattr(file.content["ema"], "shadow_params", None)
     parameters = Tensors.of(file, averaged, "ema.shadow_params")

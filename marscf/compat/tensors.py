@@ -31,13 +31,19 @@ class Tensors:
             raise CheckpointError(f"{self.file.path}: no tensor {name!r}{nearest(name, self.left)[:200]}")
         return self.state[name].shape
 
-    def take(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """Return a tensor of floating-point or whole numbers; raises `CheckpointError` naming what is wrong."""
+    def take(self, name: str, shape: tuple[int, ...], flag: bool = False) -> Tensor:
+        """Return a tensor in float32; raises `CheckpointError` naming what is wrong with it.
+
+        Its numbers must be floating-point numbers, unless it is a `flag`.
+        """
         if self.shape(name) != tuple(shape):
             raise CheckpointError(
                 f"{self.file.path}: {name!r} has shape {self.shape(name)}, expected {tuple(shape)}"
             )
-        tensor = self.file.tensor(self.state[name], name)
+        dtype = self.state[name].storage.dtype
+        if not (flag or dtype.is_floating_point):
+            raise CheckpointError(f"{self.file.path}: {name!r} holds {dtype}, not floating-point numbers")
+        tensor = self.file.tensor(self.state[name], name).float()
         if not torch.isfinite(tensor).all():
             raise CheckpointError(f"{self.file.path}: {name!r} has values that are not finite")
         self.left.discard(name)

@@ -2,10 +2,10 @@
 
 import dataclasses
 from functools import cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from marscf.config.schemas import Margin, Probability, Strict
 from marscf.errors import ConfigError

@@ -195,8 +195,8 @@ def test_seeds_of_a_system_are_one_number_and_imported_weights_another():
     assert [[row["value"] for row in found] for found in over_seeds(rows)] == [[3.2, 3.3], [3.22], [3.4]]
 
 
-def test_released_weights_are_named_as_import_official_names_them():
-    from marscf.compat.official import DATASETS, NAME
+def test_released_weights_are_named_as_the_import_names_them():
+    from marscf.compat.mar_scf import DATASETS, NAME
 
     for entry in published_numbers():
         if entry.weights:

@@ -1,24 +1,21 @@
-"""Checkpoints of the authors' public mAR-SCF code, made into runs.
+"""Checkpoints of github.com/visinf/mar-scf, the authors' public code.
 
-Their files are named `marscf_<dataset>_<coupling>_<K>_<C>.pt` and hold one state dict. Nothing in a file is
-run, every key and shape is checked, and the first that does not fit is named.
+A file is named `marscf_<dataset>_<coupling>_<K>_<C>.pt` and holds one state dict. What else is to be known of the
+model is in the shapes of its tensors.
 """
 
-import math
 import re
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from marscf.compat.foreign import Reader, read_state
+from marscf.compat.code import Found
+from marscf.compat.tensors import Tensors
+from marscf.compat.torch_file import TorchFile
 from marscf.errors import CheckpointError, nearest
-from marscf.files import seed_from, sha256_file, write_json
-from marscf.models import WEIGHTS, build, save
 from marscf.models.base import FlowModel
-from marscf.runs import CONFIG, RECEIPT, config_hash
-from marscf.settings import RunConfig
 
 #: Their dataset's name → ours, and the shape of its images. Their MNIST is stacked to three channels.
 DATASETS = {
@@ -27,9 +24,8 @@ DATASETS = {
     "imagenet_32": ("imagenet32", (3, 32, 32)),
     "imagenet_64": ("imagenet64", (3, 64, 64)),
 }
-NAME = re.compile(r"marscf_(.+)_(affine|mixlogcdf)_(\d+)_(\d+)(?:\.pt)?")
+NAME = re.compile(r"marscf_(.+)_(affine|mixlogcdf)_(\d{1,4})_(\d{1,5})(?:\.pt)?")
 HEADS = 4  # fixed in their code, and not to be seen in the weights
-SCALE = "official"
 
 #: Our names → theirs, tried in turn on what follows the level or the step.
 _RENAMES = [
@@ -65,48 +61,42 @@ _ENDINGS = [
 ]
 
 
-def infer_config(path: Path, state: dict[str, Tensor], name: str | None = None) -> RunConfig:
-    """Return the run config that a checkpoint's name and tensors call for; raises where the two disagree."""
-    match = NAME.fullmatch(name or path.name)
+def infer(file: TorchFile, name: str, hparams: Mapping[str, Any]) -> Found:
+    """Return what run a checkpoint is, by its file's name and its tensors; raises where the two disagree."""
+    match = NAME.fullmatch(name)
     if not match:
         raise CheckpointError(
-            f"{name or path.name}: the name must be marscf_<dataset>_<coupling>_<K>_<C>.pt; "
+            f"{name[:200]}: the name must be marscf_<dataset>_<coupling>_<K>_<C>.pt; "
             "rename the file, or give its old name with --name"
         )
     their_dataset, coupling, steps, channels = match[1], match[2], int(match[3]), int(match[4])
     if their_dataset not in DATASETS:
-        raise CheckpointError(f"{path}: unknown dataset {their_dataset!r}{nearest(their_dataset, DATASETS)}")
+        known = nearest(their_dataset, DATASETS)
+        raise CheckpointError(f"{file.path}: unknown dataset {their_dataset!r}{known}")
     dataset, shape = DATASETS[their_dataset]
-    system = f"marscf-{coupling}"
-    return RunConfig.from_json(
-        {
-            "scale": SCALE,
-            "dataset": dataset,
-            "system": system,
-            "seed": 0,
-            "seed_value": seed_from(SCALE, dataset, system, 0),
-            "model": "multiscale_flow.MultiScaleFlow",
-            "options": _options(path, state, coupling, steps, channels),
-            "data": {"shape": shape, "grey_levels": 256, "dims": math.prod(shape), "augment": "none"},
-        }
+    return Found(
+        dataset=dataset,
+        system=f"marscf-{coupling}",
+        model="multiscale_flow.MultiScaleFlow",
+        shape=shape,
+        options=_options(Tensors.of(file, file.content, "it"), coupling, steps, channels),
     )
 
 
-def _options(
-    path: Path, state: dict[str, Tensor], coupling: str, steps: int, channels: int
-) -> dict[str, Any]:
+def _options(tensors: Tensors, coupling: str, steps: int, channels: int) -> dict[str, Any]:
     """The model's options, from the tensors' shapes; `steps` and `channels` are those of the file's name."""
 
     def size_of(key: str, dimensions: int, multiple: int = 1) -> int:
         """The first side of a tensor that says how large the model is, over what it is a multiple of."""
-        if key not in state:
+        if key not in tensors.state:
             raise CheckpointError(f"{path}: no tensor {key!r}; is it a {coupling} checkpoint of their code?")
-        shape = state[key].shape
+        shape = tensors.shape(key)
         if len(shape) != dimensions or not shape[0] or shape[0] % multiple:
             raise CheckpointError(f"{path}: {key!r} has shape {tuple(shape)}, which no size of model gives")
         return shape[0] // multiple
 
-    levels = _levels(path, state, steps)
+    path = tensors.file.path
+    levels = _levels(tensors, steps)
     first = f"flow.layers.{_layer(steps, 0, 0)}.coupling"
     lstm = "flow.c_prior.prior_list.0.prior_lstm.lstm."
     entry, dimensions = ("NN_net.conv1.weight", 4) if coupling == "affine" else ("nn.in_conv.conv.bias", 1)
@@ -119,22 +109,23 @@ def _options(
         "steps": steps,
         "channels": channels,
         "lstm_channels": size_of(f"{lstm}weight_hh_l0", 4, multiple=4),
-        "lstm_layers": len(_indices(state, re.escape(lstm) + r"weight_ih_l(\d+)")),
+        "lstm_layers": len(_indices(tensors.state, re.escape(lstm) + r"weight_ih_l(\d{1,5})")),
         "pixel_scaling": "official",
     }
     if coupling == "mixlogcdf":
         half = size_of(f"{first}.nn.rescale.weight_g", 3)
         outputs = size_of(f"{first}.nn.out_conv.conv.bias", 1, multiple=half)  # 2 + 3 per component
         options["components"] = max(1, (outputs - 2) // 3)
-        options["blocks"] = len(_indices(state, re.escape(first) + r"\.nn\.mid_convs\.(\d+)\."))
+        options["blocks"] = len(_indices(tensors.state, re.escape(first) + r"\.nn\.mid_convs\.(\d{1,5})\."))
         options["heads"] = HEADS
     return options
 
 
-def _levels(path: Path, state: dict[str, Tensor], steps: int) -> int:
+def _levels(tensors: Tensors, steps: int) -> int:
     """How many levels there are, each with `steps` steps where their code has them."""
-    levels = len(_indices(state, r"flow\.c_prior\.prior_list\.(\d+)\."))
-    found = _indices(state, r"flow\.layers\.(\d+)\.")
+    path = tensors.file.path
+    levels = len(_indices(tensors.state, r"flow\.c_prior\.prior_list\.(\d{1,5})\."))
+    found = _indices(tensors.state, r"flow\.layers\.(\d{1,5})\.")
     if levels == 0:
         raise CheckpointError(
             f"{path}: no tensor 'flow.c_prior.prior_list.0…'; is it a checkpoint of their code?"
@@ -148,8 +139,8 @@ def _levels(path: Path, state: dict[str, Tensor], steps: int) -> int:
     return levels
 
 
-def _indices(state: dict[str, Tensor], pattern: str) -> set[int]:
-    return {int(found[1]) for name in state if (found := re.match(pattern, name))}
+def _indices(names: Iterable[str], pattern: str) -> set[int]:
+    return {int(found[1]) for name in names if (found := re.match(pattern, name))}
 
 
 def _layer(steps: int, level: int, step: int) -> int:
@@ -173,7 +164,7 @@ def _their_name(name: str, steps: int) -> str:
     return prefix + rest
 
 
-def _convert(reader: Reader, ours: str, theirs: str, shape: tuple[int, ...]) -> Tensor:
+def _convert(reader: Tensors, ours: str, theirs: str, shape: tuple[int, ...]) -> Tensor:
     """Return the tensor that `ours` is made of."""
     if theirs.endswith("rescale."):
         gain, direction = reader.take(f"{theirs}weight_g", shape), reader.take(f"{theirs}weight_v", shape)
@@ -181,67 +172,26 @@ def _convert(reader: Reader, ours: str, theirs: str, shape: tuple[int, ...]) -> 
     if "bias_*h" in theirs:
         return reader.take(theirs.replace("*", "i"), shape) + reader.take(theirs.replace("*", "h"), shape)
     if theirs.endswith("is_initialized"):
-        return reader.take(theirs, (1,))[0] != 0
+        return reader.take(theirs, (1,), flag=True)[0] != 0
     if "actnorm" in theirs:
         return reader.take(theirs, (1, *shape))[0]
     tensor = reader.take(theirs, shape)
     if ours.endswith("permutation") and not torch.equal(tensor @ tensor.T, torch.eye(len(tensor))):
-        raise CheckpointError(f"{reader.path}: {theirs!r} is no permutation")
+        raise CheckpointError(f"{reader.file.path}: {theirs!r} is no permutation")
     return tensor
 
 
-def read_checkpoint(path: str | Path, name: str | None = None) -> tuple[FlowModel, RunConfig]:
-    """Return the model of a checkpoint, in eval mode, and its run config.
-
-    `name` stands in for the file's name where that was changed. Raises `CheckpointError` naming the first
-    tensor that is missing, has another shape, is not finite, or is not known.
-    """
-    path = Path(path)
-    state = read_state(path)
-    config = infer_config(path, state, name)
-    options = config.options
-    model = build(config)
-    assert isinstance(model, FlowModel)
-    reader = Reader(path, state)
+def weights(file: TorchFile, model: FlowModel, options: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the weights of our model, built with `options`; its own tensors give the shapes."""
+    tensors = Tensors.of(file, file.content, "it")
+    found = {
+        name: _convert(tensors, name, _their_name(name, options["steps"]), tuple(tensor.shape))
+        for name, tensor in model.state_dict().items()
+    }
     # Their last level has a context network too, and never uses it.
     last = f"flow.c_prior.prior_list.{options['levels'] - 1}.z1_cond_network."
     width = model.latent_shapes[-1][0]
-    reader.take(f"{last}0.weight", (32, width, 5, 5))
-    reader.take(f"{last}0.bias", (32,))
-    reader.take(f"{last}2.weight", (4, 32, 5, 5))
-    reader.take(f"{last}2.bias", (4,))
-    weights = {
-        ours: _convert(reader, ours, _their_name(ours, options["steps"]), tuple(tensor.shape))
-        for ours, tensor in model.state_dict().items()
-    }
-    if reader.left:
-        raise CheckpointError(f"{path}: unknown tensor {min(reader.left)!r}")
-    model.load_state_dict(weights)
-    return model.eval(), config
-
-
-def import_checkpoint(path: str | Path, out: str | Path, name: str | None = None) -> dict[str, Any]:
-    """Write a checkpoint as a run into the folder `out` and return its receipt.
-
-    Leaves `config.json`, `weights.safetensors` and `receipt.json`. Raises `CheckpointError` as
-    `read_checkpoint`, and where the folder holds a run already.
-    """
-    path, out = Path(path), Path(out)
-    if (out / WEIGHTS).exists() or (out / RECEIPT).exists():
-        raise CheckpointError(f"{out} holds a run already; choose another folder, or delete it")
-    model, config = read_checkpoint(path, name)
-    write_json(out / CONFIG, config.to_json())
-    save(model, config, out / WEIGHTS)
-    receipt: dict[str, Any] = {
-        "config_hash": config_hash(config),
-        "config": config.to_json(),
-        "data_digest": None,
-        "weights_sha256": sha256_file(out / WEIGHTS),
-        "steps": None,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "imported_from": name or path.name,
-        "imported_sha256": sha256_file(path),
-        "events": [],
-    }
-    write_json(out / RECEIPT, receipt)
-    return receipt
+    for name, shape in (("0.weight", (32, width, 5, 5)), ("0.bias", (32,)), ("2.weight", (4, 32, 5, 5)), ("2.bias", (4,))):
+        tensors.take(last + name, shape)
+    tensors.finish()
+    return found

@@ -1,0 +1,137 @@
+"""Checkpoints of other codes, made into runs.
+
+Nothing in a file is run. Every name and shape is checked before our model takes any memory, and what does not fit is
+named.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from marscf.compat import glow_pytorch, mar_scf, residual_flows
+from marscf.compat.code import Found
+from marscf.compat.torch_file import TorchFile
+from marscf.errors import CheckpointError, nearest
+from marscf.files import seed_from, sha256_file, write_json
+from marscf.models import WEIGHTS, build, save
+from marscf.models.base import FlowModel
+from marscf.runs import CONFIG, RECEIPT, config_hash
+from marscf.settings import RunConfig
+
+SCALE = "published"
+LARGEST_HPARAMS = 1 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class Code:
+    """What is known of a public code: which run a file is, and the weights of our model of that run."""
+
+    infer: Callable[[TorchFile, str, Mapping[str, Any]], Found]
+    weights: Callable[[TorchFile, FlowModel, Mapping[str, Any]], dict[str, Tensor]]
+
+
+CODES = {
+    "mar-scf": Code(mar_scf.infer, mar_scf.weights),
+    "residual-flows": Code(residual_flows.infer, residual_flows.weights),
+    "glow-pytorch": Code(glow_pytorch.infer, glow_pytorch.weights),
+}
+
+
+def read_checkpoint(
+    path: str | Path, code: str, name: str | None = None, hparams: str | Path | None = None
+) -> tuple[FlowModel, RunConfig]:
+    """Return the model of a checkpoint, in eval mode, and its run config.
+
+    `name` stands in for the file's name where that was changed; `hparams` is a JSON file of hyper-parameters, where
+    the code writes one. Raises `CheckpointError` naming the first thing that is missing, has another shape, is not
+    finite, or is not known.
+    """
+    path = Path(path)
+    if code not in CODES:
+        raise CheckpointError(f"unknown code {code!r}{nearest(code, CODES)}")
+    with TorchFile(path) as file:
+        found = CODES[code].infer(file, name or path.name, _read_hparams(hparams))
+        config = _config(found)
+        with torch.device("meta"):
+            outline = build(config)
+        assert isinstance(outline, FlowModel)
+        weights = CODES[code].weights(file, outline, config.options)
+    if missing := outline.state_dict().keys() - weights.keys():
+        raise CheckpointError(f"{path}: nothing in it gives our {min(missing)!r}")
+    model = build(config)
+    assert isinstance(model, FlowModel)
+    model.load_state_dict(weights)
+    return model.eval(), config
+
+
+def _config(found: Found) -> RunConfig:
+    return RunConfig.from_json(
+        {
+            "scale": SCALE,
+            "dataset": found.dataset,
+            "system": found.system,
+            "seed": 0,
+            "seed_value": seed_from(SCALE, found.dataset, found.system, 0),
+            "model": found.model,
+            "options": found.options,
+            "data": {
+                "shape": found.shape,
+                "grey_levels": 256,
+                "dims": math.prod(found.shape),
+                "augment": "none",
+            },
+        }
+    )
+
+
+def _read_hparams(path: str | Path | None) -> Mapping[str, Any]:
+    if path is None:
+        return {}
+    try:
+        with open(path, "rb") as stream:
+            hparams = json.loads(stream.read(LARGEST_HPARAMS))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"cannot read {path}: {' '.join(str(error).split())[:200]}") from None
+    if not isinstance(hparams, dict):
+        raise CheckpointError(f"{path}: its hyper-parameters are no JSON object")
+    return hparams
+
+
+def import_checkpoint(
+    path: str | Path,
+    out: str | Path,
+    code: str,
+    name: str | None = None,
+    hparams: str | Path | None = None,
+) -> dict[str, Any]:
+    """Write a checkpoint as a run into the folder `out` and return its receipt.
+
+    Leaves `config.json`, `weights.safetensors` and `receipt.json`. Raises `CheckpointError` as
+    `read_checkpoint`, and where the folder holds a run already.
+    """
+    path, out = Path(path), Path(out)
+    if (out / WEIGHTS).exists() or (out / RECEIPT).exists():
+        raise CheckpointError(f"{out} holds a run already; choose another folder, or delete it")
+    model, config = read_checkpoint(path, code, name, hparams)
+    write_json(out / CONFIG, config.to_json())
+    save(model, config, out / WEIGHTS)
+    receipt: dict[str, Any] = {
+        "config_hash": config_hash(config),
+        "config": config.to_json(),
+        "data_digest": None,
+        "weights_sha256": sha256_file(out / WEIGHTS),
+        "steps": None,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "imported_from": name or path.name,
+        "imported_sha256": sha256_file(path),
+        "imported_code": code,
+        "events": [],
+    }
+    write_json(out / RECEIPT, receipt)
+    return receipt
