@@ -52,7 +52,9 @@ def infer(file: TorchFile, name: str, hparams: Mapping[str, Any]) -> Found:
     top = tensors.shape("prior_h")
     if len(top) != 4 or top[2] != top[3] or top[1] % 2:
         raise CheckpointError(f"{file.path}: 'prior_h' has shape {top}, which no Glow gives")
-    layers = sorted({int(found[1]) for key in tensors.state if (found := re.match(r"flow\.layers\.(\d{1,5})\.", key))})
+    layers = sorted(
+        {int(found[1]) for key in tensors.state if (found := re.match(r"flow\.layers\.(\d{1,5})\.", key))}
+    )
     steps = next((k for k, layer in enumerate(layers) if layer != k + 1), len(layers))
     if not steps:
         raise CheckpointError(f"{file.path}: no tensor 'flow.layers.1…'; is it a checkpoint of Glow-PyTorch?")
@@ -69,9 +71,13 @@ def infer(file: TorchFile, name: str, hparams: Mapping[str, Any]) -> Found:
     }
     for key, size in sizes.items():
         if hparams.get(key, size) != size:
-            raise CheckpointError(f"{file.path}: hparams.json says {key} {hparams[key]!r}, the tensors {size}")
+            raise CheckpointError(
+                f"{file.path}: hparams.json says {key} {hparams[key]!r}, the tensors {size}"
+            )
     if (channels, side) != (3, 32):
-        raise CheckpointError(f"{file.path}: it is of images {channels}×{side}×{side}, CIFAR-10's are 3×32×32")
+        raise CheckpointError(
+            f"{file.path}: it is of images {channels}×{side}×{side}, CIFAR-10's are 3×32×32"
+        )
     return Found(
         dataset="cifar10",
         system="glow",
@@ -111,7 +117,9 @@ def weights(file: TorchFile, model: FlowModel, options: Mapping[str, Any]) -> di
             found[name] = _top(tensors, shape)
         elif rest == "conv1x1.lower":  # the first of the five tensors of an invertible convolution
             prefix = name.removesuffix("lower")
-            found |= {prefix + own: value for own, value in _conv1x1(tensors, f"{theirs}invconv.", shape).items()}
+            found |= {
+                prefix + own: value for own, value in _conv1x1(tensors, f"{theirs}invconv.", shape).items()
+            }
     tensors.finish()
     return found
 

@@ -26,6 +26,7 @@ from marscf.settings import RunConfig
 
 SCALE = "published"
 LARGEST_HPARAMS = 1 << 20  # bytes
+LARGEST_SIZE = 1 << 16  # of a model's option; published ones are below 1000
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ def read_checkpoint(
         raise CheckpointError(f"unknown code {code!r}{nearest(code, CODES)}")
     with TorchFile(path) as file:
         found = CODES[code].infer(file, name or path.name, _read_hparams(hparams))
+        _check_sizes(path, found.options)
         config = _config(found)
         with torch.device("meta"):
             outline = build(config)
@@ -68,6 +70,14 @@ def read_checkpoint(
     assert isinstance(model, FlowModel)
     model.load_state_dict(weights)
     return model.eval(), config
+
+
+def _check_sizes(path: Path, options: Mapping[str, Any]) -> None:
+    """Raise `CheckpointError` for sizes that no model has: a file's shapes can claim anything."""
+    for name, value in options.items():
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, int) and number > LARGEST_SIZE:
+                raise CheckpointError(f"{path}: its tensors claim {name} {number}, which no model has")
 
 
 def _config(found: Found) -> RunConfig:

@@ -191,7 +191,12 @@ def weights(file: TorchFile, model: FlowModel, options: Mapping[str, Any]) -> di
     # Their last level has a context network too, and never uses it.
     last = f"flow.c_prior.prior_list.{options['levels'] - 1}.z1_cond_network."
     width = model.latent_shapes[-1][0]
-    for name, shape in (("0.weight", (32, width, 5, 5)), ("0.bias", (32,)), ("2.weight", (4, 32, 5, 5)), ("2.bias", (4,))):
+    for name, shape in (
+        ("0.weight", (32, width, 5, 5)),
+        ("0.bias", (32,)),
+        ("2.weight", (4, 32, 5, 5)),
+        ("2.bias", (4,)),
+    ):
         tensors.take(last + name, shape)
     tensors.finish()
     return found

@@ -48,7 +48,16 @@ REQUIRED = {
 CLOSING_BLOCKS = 4  # fully connected, where `fc_end` is set
 LEAST_SIDE = 4  # images are not squeezed further
 #: Buffers without effect on what is evaluated.
-UNUSED = ("geom_p", "lamb", "last_n_samples", "last_firmom", "last_secmom", "initialized", "scale", "spatial_dims")
+UNUSED = (
+    "geom_p",
+    "lamb",
+    "last_n_samples",
+    "last_firmom",
+    "last_secmom",
+    "initialized",
+    "scale",
+    "spatial_dims",
+)
 
 
 def infer(file: TorchFile, name: str, hparams: Mapping[str, Any]) -> Found:
@@ -119,7 +128,9 @@ def weights(file: TorchFile, model: FlowModel, options: Mapping[str, Any]) -> di
     parameters.ignore(*UNUSED)
     buffers.ignore(*UNUSED)
     buffers.left -= parameters.state.keys()
-    ours = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, (ActNorm, ResidualBlock))]
+    ours = [
+        (name, layer) for name, layer in model.named_modules() if isinstance(layer, (ActNorm, ResidualBlock))
+    ]
     theirs = list(_their_layers(options["blocks"], options["fc_blocks"]))
     found: dict[str, Tensor] = {}
     for (name, layer), (kind, prefix) in zip(ours, theirs, strict=True):
@@ -151,7 +162,10 @@ def _block(
     first = int(net.activate_first)
     found = {
         f"{name}.net.raw_betas": torch.cat(
-            [parameters.take(f"{prefix}nnet.{2 * k + (1 - first)}.beta", (1,)) for k in range(len(net.raw_betas))]
+            [
+                parameters.take(f"{prefix}nnet.{2 * k + (1 - first)}.beta", (1,))
+                for k in range(len(net.raw_betas))
+            ]
         )
     }
     for k, conv in enumerate(net.convs):

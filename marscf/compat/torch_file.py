@@ -25,7 +25,17 @@ LARGEST_SIZE = 1 << 40  # numbers in one storage
 MAGIC = 0x1950A86A20F9469CFC6C  # of the older container
 PROTOCOL = 1001
 #: Packages whose classes become inert objects. A file that names anything else is refused.
-PACKAGES = {"torch", "lib", "resflows", "numpy", "argparse", "ignite", "collections", "builtins", "__builtin__"}
+PACKAGES = {
+    "torch",
+    "lib",
+    "resflows",
+    "numpy",
+    "argparse",
+    "ignite",
+    "collections",
+    "builtins",
+    "__builtin__",
+}
 REFUSED = {"eval", "exec", "compile", "open", "__import__", "getattr", "input", "breakpoint"}
 DTYPES = {
     "FloatStorage": torch.float32,
@@ -236,7 +246,13 @@ class _Unpickler(pickle._Unpickler):
         for operation in (
             *(pickle.PROTO, pickle.STOP, pickle.MARK, pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE),
             *(pickle.BININT, pickle.BININT1, pickle.BININT2, pickle.LONG1, pickle.BINFLOAT),
-            *(pickle.BINUNICODE, pickle.SHORT_BINSTRING, pickle.BINSTRING, pickle.EMPTY_LIST, pickle.EMPTY_TUPLE),
+            *(
+                pickle.BINUNICODE,
+                pickle.SHORT_BINSTRING,
+                pickle.BINSTRING,
+                pickle.EMPTY_LIST,
+                pickle.EMPTY_TUPLE,
+            ),
             *(pickle.EMPTY_DICT, pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3, pickle.APPEND),
             *(pickle.APPENDS, pickle.GLOBAL, pickle.REDUCE, pickle.BUILD, pickle.NEWOBJ, pickle.BINPERSID),
             *(pickle.BINPUT, pickle.LONG_BINPUT, pickle.BINGET, pickle.LONG_BINGET),

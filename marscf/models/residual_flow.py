@@ -79,7 +79,9 @@ class ResidualFlow(OneLatentFlow):
         check_levels(shape, levels)
         numbers = [blocks] * (levels + 1) if isinstance(blocks, int) else blocks
         if len(numbers) != levels + 1:
-            raise ConfigError(f"options.blocks: {levels} levels have {levels + 1} resolutions, it names {len(numbers)}")
+            raise ConfigError(
+                f"options.blocks: {levels} levels have {levels + 1} resolutions, it names {len(numbers)}"
+            )
         self.exact_terms, self.probes, self.exact_dims = exact_terms, probes, exact_dims
         features, height, width = self.shape
         layers: list[Bijection] = [self.pixels]

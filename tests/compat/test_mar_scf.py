@@ -267,10 +267,16 @@ def test_any_tensor_that_is_none_of_theirs_is_named(coupling, harm, tmp_path):
     """Each tensor of a checkpoint in turn."""
     state = state_dict(coupling, 2, 1, 4, lstm=4, layers=1, blocks=1, components=2)
     for name, tensor in state.items():
+        if harm == "whole numbers" and name.endswith("is_initialized"):
+            continue  # a flag may be one
         changed = {**state, name: HARMS[harm](tensor)}
         path = tmp_path / f"marscf_cifar10_{coupling}_1_4.pt"
         torch.save(changed, path)
         with pytest.raises(CheckpointError) as caught:
             read_checkpoint(path)
         assert "\n" not in str(caught.value)
-        assert name in str(caught.value) or harm == "complex"  # a file with such numbers is not read at all
+        if harm not in (
+            "complex",
+            "one number that claims to be many",
+        ):  # refused by its kind, or by its size
+            assert name in str(caught.value)

@@ -108,7 +108,14 @@ def tensor_of(numel, shape):
     sides = b"(" + b"".join(pickle.dumps(side, 2)[2:-1] for side in shape) + b"t"
     strides = b"(" + b"K\x01" * len(shape) + b"t"
     pid = b"(X\x07\x00\x00\x00storage" + storage + b"X\x01\x00\x00\x000X\x03\x00\x00\x00cpu" + size + b"tQ"
-    return b"\x80\x02}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n(" + pid + b"K\x00" + sides + strides + b"\x89}tRs."
+    return (
+        b"\x80\x02}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n("
+        + pid
+        + b"K\x00"
+        + sides
+        + strides
+        + b"\x89}tRs."
+    )
 
 
 HOSTILE = {

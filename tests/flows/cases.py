@@ -19,7 +19,7 @@ from marscf.flows.checkerboard import Checkerboard, UndoCheckerboard
 from marscf.flows.conv1x1 import InvertibleConv1x1
 from marscf.flows.coupling import AffineCoupling, MixLogCDFCoupling
 from marscf.flows.halves import HalvesConv1x1, SwapHalves
-from marscf.flows.logit import Logit
+from marscf.flows.pixels import Centre, Logit
 from marscf.flows.residual import ResidualBlock
 from marscf.flows.squeeze import Squeeze
 from marscf.flows.step import FlowStep
@@ -47,7 +47,13 @@ CASES: dict[type[Bijection], dict[str, Callable[[int, Size], Bijection]]] = {
         "per channel": lambda channels, size: ActNorm(channels),
         "per position": lambda channels, size: ActNorm(channels, size),
     },
-    AffineCoupling: {"": lambda channels, size: affine(channels)},
+    AffineCoupling: {
+        "scale, then shift": lambda channels, size: affine(channels),
+        "shift, then scale": lambda channels, size: AffineCoupling(
+            AffineNet(channels // 2, 4, channels), shift_first=True
+        ),
+    },
+    Centre: {"": lambda channels, size: Centre()},
     Chain: {
         "empty": lambda channels, size: Chain(),
         "of two": lambda channels, size: Chain(InvertibleConv1x1(channels), last=ActNorm(channels)),

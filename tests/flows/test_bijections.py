@@ -17,7 +17,7 @@ few = settings(max_examples=8, deadline=None, derandomize=True)
 
 def images(*shape: int) -> torch.Tensor:
     torch.manual_seed(1)
-    return torch.rand(*shape, dtype=torch.float64) - 0.5
+    return torch.rand(*shape, dtype=torch.float64)
 
 
 @every

@@ -25,7 +25,9 @@ def test_mixlogcdf_on_a_line(seed):
     assert torch.trapezoid(density, x).item() == pytest.approx(1, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", ["AffineCoupling", "MixLogCDFCoupling"])
+@pytest.mark.parametrize(
+    "name", ["AffineCoupling scale, then shift", "AffineCoupling shift, then scale", "MixLogCDFCoupling"]
+)
 @pytest.mark.parametrize("seed", range(2))
 def test_coupling_in_a_plane(name, seed):
     coupling = made(name, 2, 1, 1, seed=seed)
