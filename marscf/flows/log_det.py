@@ -10,7 +10,7 @@ Both strategies below return the value and vectors a_i, b_i with `∂ log_det = 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,6 +19,20 @@ from torch.autograd.function import once_differentiable
 from marscf.nets.lipschitz import LipschitzNet
 
 Product = Callable[[Tensor], Tensor]
+
+
+class Jacobian(NamedTuple):
+    """J, the Jacobian of g at some images.
+
+    Attributes:
+        vjp: w -> Jᵀ w.
+        reach: how many pixels away the inputs are that an output depends on; None where it is on all.
+        vectors: whether a and b are wanted.
+    """
+
+    vjp: Product
+    reach: int | None = None
+    vectors: bool = True
 
 
 @dataclass
@@ -37,14 +51,14 @@ class Roulette:
     exact_terms: int
     stop: float
 
-    def __call__(self, vjp: Product, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the estimate `(B,)` and a, b `(M,B,C,H,W)`, given `w -> Jᵀ w` at `x`."""
+    def __call__(self, jacobian: Jacobian, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the estimate `(B,)` and a, b `(M,B,C,H,W)`, given J at `x`."""
         value = x.new_zeros(len(x))
         directions = []
         for v, tails in zip(self.probes, self.tails, strict=True):
             w = direction = v
             for k in range(1, self.exact_terms + int(tails.max()) + 1):
-                w = vjp(w)
+                w = jacobian.vjp(w)
                 beyond = max(k - self.exact_terms, 0)
                 weight = (tails >= beyond).to(x.dtype) / (1 - self.stop) ** max(beyond - 1, 0)
                 value = value - (-1) ** k / k * weight * (w * v).flatten(1).sum(1)
@@ -55,17 +69,55 @@ class Roulette:
 
 
 class WholeJacobian:
-    """Exact, by as many vector-Jacobian products as there are dimensions: for small images."""
+    """Exact: the determinant of I + J itself, which takes memory and time of D² and D³ per image.
 
-    def __call__(self, vjp: Product, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the log-determinant `(B,)` and a, b `(D,B,C,H,W)`, given `w -> Jᵀ w` at `x`."""
+    The matrix is factorised in double precision.
+    """
+
+    def __call__(self, jacobian: Jacobian, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the log-determinant `(B,)` and a, b `(D,B,C,H,W)`, given J at `x`; empty if not wanted."""
         dims = x[0].numel()
-        identity = torch.eye(dims, dtype=x.dtype, device=x.device)
-        basis = identity.view(dims, 1, *x.shape[1:]).expand(dims, *x.shape)
-        rows = [vjp(e).flatten(1) for e in basis]
-        matrix = identity + torch.stack(rows, dim=1)
-        inverse = torch.linalg.inv(matrix)
-        return torch.linalg.slogdet(matrix).logabsdet, inverse.transpose(0, 1).reshape(basis.shape), basis
+        matrix = whole(jacobian, x).double()
+        matrix.diagonal(dim1=1, dim2=2).add_(1)
+        value = torch.linalg.slogdet(matrix).logabsdet.to(x.dtype)
+        if not jacobian.vectors:
+            return value, x.new_empty(0), x.new_empty(0)
+        basis = torch.eye(dims, dtype=x.dtype, device=x.device).view(dims, 1, *x.shape[1:])
+        basis = basis.expand(dims, *x.shape)
+        inverse = torch.linalg.inv(matrix).to(x.dtype)
+        return value, inverse.transpose(0, 1).reshape(basis.shape), basis
+
+
+def whole(jacobian: Jacobian, x: Tensor) -> Tensor:
+    """Return J at `x (B,C,H,W)` as matrices `(B,D,D)`, outputs by inputs.
+
+    Outputs that are `2 reach + 1` pixels apart depend on no input in common: one product gives the rows of
+    all of them.
+    """
+    reach = jacobian.reach
+    batch, channels, height, width = x.shape
+    apart = max(height, width) if reach is None else min(2 * reach + 1, max(height, width))
+    rows, columns = (torch.arange(side, device=x.device) for side in (height, width))
+    found = x.new_zeros(batch, channels, height * width, channels, height * width)
+    pixels = torch.arange(height * width, device=x.device)
+    for top in range(min(apart, height)):
+        for left in range(min(apart, width)):
+            # each input pixel belongs to the nearest of the outputs in the product
+            row, column = _nearest(rows, top, apart), _nearest(columns, left, apart)
+            for channel in range(channels):
+                probe = torch.zeros_like(x)
+                probe[:, channel, top::apart, left::apart] = 1
+                product = jacobian.vjp(probe).flatten(2)
+                output = (row[:, None] * width + column).flatten()
+                found[:, channel, output, :, pixels] = product.permute(2, 0, 1)
+    return found.view(batch, channels * height * width, channels * height * width)
+
+
+def _nearest(places: Tensor, first: int, apart: int) -> Tensor:
+    """Of `first`, `first + apart`, … among the places, the nearest to each place."""
+    last = (len(places) - 1 - first) // apart
+    steps = torch.div(places - first + apart // 2, apart, rounding_mode="floor")
+    return first + apart * steps.clamp(0, last)
 
 
 #: How a flow's residual blocks find their log-determinants: the strategy for the block at a place among the
@@ -74,15 +126,20 @@ Strategies = Callable[[Tensor, int], Roulette | WholeJacobian | None]
 
 
 class ResidualStep(torch.autograd.Function):
-    """`(net, strategy, x, *tensors) -> (x + g(x), log_det)`; backward computes g's activations again."""
+    """`(net, strategy, differentiated, x, *tensors) -> (x + g(x), log_det)`; backward computes g's activations again."""
 
     @staticmethod
     def forward(
-        ctx: Any, net: LipschitzNet, strategy: Roulette | WholeJacobian, x: Tensor, *tensors: Tensor
+        ctx: Any,
+        net: LipschitzNet,
+        strategy: Roulette | WholeJacobian,
+        differentiated: bool,
+        x: Tensor,
+        *tensors: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Estimate without a graph."""
         g, vjp = net.linearise(x, tensors)
-        log_det, a, b = strategy(vjp, x)
+        log_det, a, b = strategy(Jacobian(vjp, net.reach, differentiated), x)
         ctx.net = net
         ctx.save_for_backward(x, a, b, *tensors)
         return x + g, log_det
@@ -97,4 +154,4 @@ class ResidualStep(torch.autograd.Function):
             g, products = ctx.net.with_tangents(leaves[0], b, leaves[1:])
             total = (g * grad_z).sum() + (products * a * grad_log_det[:, None, None, None]).sum()
             grad_x, *grads = torch.autograd.grad(total, leaves)
-        return None, None, grad_z + grad_x, *grads
+        return None, None, None, grad_z + grad_x, *grads

@@ -35,7 +35,9 @@ class ResidualBlock(Bijection):
         with exact(x):
             if strategy is None:
                 return x + self.net(x), x.new_zeros(len(x))
-            z, log_det = ResidualStep.apply(self.net, strategy, at_least_float32(x), *self.net.tensors())
+            z, log_det = ResidualStep.apply(
+                self.net, strategy, torch.is_grad_enabled(), at_least_float32(x), *self.net.tensors()
+            )
             return z, log_det
 
     def inverse(self, z: Tensor, context: Any = None) -> Tensor:

@@ -155,6 +155,8 @@ class LipschitzNet(nn.Module):
         self.kernels = kernels
         self.raw_betas = nn.Parameter(torch.full((len(kernels) - (not activate_first),), 0.5))
         self.bound = coefficient ** len(kernels)
+        #: How many pixels away the inputs are that an output depends on; None where it is on all.
+        self.reach: int | None = sum(kernel // 2 for kernel in kernels)
 
     def tensors(self) -> list[Tensor]:
         """What `apply_with` needs beside the input, differentiable in the parameters."""
@@ -236,6 +238,7 @@ class FullyConnectedNet(LipschitzNet):
         super().__init__(
             math.prod(shape), hidden, (1, 1), coefficient, kernels=(1, 1, 1), store_norms=store_norms
         )
+        self.reach = None
 
     def apply_with(self, x: Tensor, tensors: Sequence[Tensor]) -> Tensor:
         """See `LipschitzNet.apply_with`."""

@@ -44,7 +44,7 @@ def estimates(net: LipschitzNet, x: torch.Tensor, exact_terms: int, n: int, seed
     copies = x.expand(n, -1, -1, -1).clone().requires_grad_()
     signs = torch.randint(2, (1, *copies.shape), generator=generator).double() * 2 - 1
     tails = torch.empty(1, n).geometric_(0.5, generator=generator).long()
-    _, log_det = ResidualStep.apply(net, Roulette(signs, tails, exact_terms, 0.5), copies, *net.tensors())
+    _, log_det = ResidualStep.apply(net, Roulette(signs, tails, exact_terms, 0.5), True, copies, *net.tensors())
     grads = torch.autograd.grad(log_det.mean(), [copies, *net.parameters()], allow_unused=True)
     return log_det.detach(), [grads[0].sum(0, keepdim=True), *grads[1:]]
 
@@ -64,7 +64,7 @@ def test_products_by_hand(net, x):
 def test_whole_jacobian(net, x):
     log_det, grads = truth(net, x)
     leaf = x.clone().requires_grad_()
-    _, value = ResidualStep.apply(net, WholeJacobian(), leaf, *net.tensors())
+    _, value = ResidualStep.apply(net, WholeJacobian(), True, leaf, *net.tensors())
     torch.testing.assert_close(value[0].detach(), log_det, rtol=1e-10, atol=1e-10)
     own = torch.autograd.grad(value.sum(), [leaf, *net.parameters()], allow_unused=True)
     for ours, right in zip(own, grads, strict=True):
@@ -104,7 +104,7 @@ def test_its_gradient_is_unbiased(net, x, exact_terms):
 def test_each_images_gradient_has_its_own_weight(net, x):
     """The upstream gradient may differ from image to image."""
     leaf = torch.cat((x, 2 * x)).requires_grad_()
-    _, log_det = ResidualStep.apply(net, WholeJacobian(), leaf, *net.tensors())
+    _, log_det = ResidualStep.apply(net, WholeJacobian(), True, leaf, *net.tensors())
     (both,) = torch.autograd.grad((log_det * torch.tensor([1.0, -3.0])).sum(), leaf)
     for i, weight in enumerate((1, -3)):
         torch.testing.assert_close(both[i : i + 1], weight * truth(net, leaf[i : i + 1].detach())[1][0])
