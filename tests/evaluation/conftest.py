@@ -60,7 +60,7 @@ def model(digits):
     """A Gaussian fitted to the digits."""
     images = torch.from_numpy(digits[0]).float()
     model = GaussianFlow(SHAPE, LEVELS)
-    y = (images + 0.5) / LEVELS - 0.5
+    y = (images + 0.5) / LEVELS
     with torch.no_grad():
         model.mean.copy_(y.mean(0))
         model.log_scale.copy_(torch.log(y.std(0) + 0.05))

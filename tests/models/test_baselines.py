@@ -245,7 +245,7 @@ def test_density_integrates_to_one(name):
     options = {"checkerboard_after": 0} if name == "flowpp" else {"levels": 0}
     model = tiny(name, (1, 2, 2), 2, size=0.05, **options)
     points, half = 20, 0.5 + 0.05 / 0.9
-    axis = torch.linspace(-half, half, 2 * points + 1, dtype=torch.float64)[1::2]
+    axis = 0.5 + torch.linspace(-half, half, 2 * points + 1, dtype=torch.float64)[1::2]
     mass = 0.0
     with torch.no_grad():
         for part in torch.cartesian_prod(*[axis] * 4).view(-1, 1, 2, 2).split(60_000):
