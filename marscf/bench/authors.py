@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from marscf.bench.work import NOISE, Work
+from marscf.compat.code import Foreign
 from marscf.compat.importing import read_checkpoint
 from marscf.errors import ConfigError
 from marscf.models.multiscale_flow import MultiScaleFlow
@@ -66,7 +67,7 @@ def ours(theirs: nn.Module, options: dict[str, Any]) -> MultiScaleFlow:
             Path(folder) / f"marscf_cifar10_{options['coupling']}_{options['steps']}_{options['channels']}.pt"
         )
         torch.save(theirs.state_dict(), path)
-        model = read_checkpoint(path, "mar-scf")[0]
+        model = read_checkpoint(Foreign(path, "mar-scf"))[0]
     assert isinstance(model, MultiScaleFlow)  # a checkpoint of theirs is nothing else
     return model
 

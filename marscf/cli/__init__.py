@@ -27,6 +27,7 @@ COMMANDS = {
     "report": ("marscf.cli.report", "all measurements in one table, all results on one page"),
     "check": ("marscf.cli.check", "compare measurements with the reference; exit 1 if worse"),
     "config": ("marscf.cli.config", "print the config of a run, and which file set each value"),
+    "checkpoints": ("marscf.cli.checkpoints", "fetch, list and import the published checkpoints"),
     "import": ("marscf.cli.import_checkpoint", "turn a checkpoint of another code into a run"),
     "tune": ("marscf.cli.tune", "try settings of training, the same for every system"),
     "bench": ("marscf.cli.bench", "measure training and sampling throughput against a reference mode"),

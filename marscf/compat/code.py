@@ -1,12 +1,37 @@
-"""What an importer finds in a checkpoint of a public code."""
+"""A checkpoint of a public code, and what its importer finds in it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
 @dataclass(frozen=True)
+class Foreign:
+    """A file of weights that another code wrote.
+
+    Attributes:
+        path: the file.
+        code: the code, a name in `marscf.compat.importing.CODES`.
+        name: the file's name as it was published; the path's where not given.
+        hparams: a JSON file of hyper-parameters, where the code writes one.
+        seed: tells several checkpoints of one system and dataset apart.
+    """
+
+    path: Path
+    code: str
+    name: str | None = None
+    hparams: Path | None = None
+    seed: int = 0
+
+    @property
+    def published_name(self) -> str:
+        """The file's name as it was published."""
+        return self.name or self.path.name
+
+
+@dataclass(frozen=True)
 class Found:
-    """The run that a checkpoint is: its dataset, system, model with options, and the shape (C, H, W) of images."""
+    """The run that a checkpoint is: dataset, system, model with options, shape (C, H, W) of the images."""
 
     dataset: str
     system: str

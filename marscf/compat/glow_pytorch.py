@@ -1,7 +1,7 @@
 """Checkpoints of github.com/y0ast/Glow-PyTorch: Glow (Kingma and Dhariwal, arXiv 1807.03039) on CIFAR-10.
 
-A file is one state dict, or a dict with it under "model". Sizes are those of its tensors. `hparams.json`, where it is
-at hand, must agree with them.
+A file is one state dict, or a dict with it under "model". Sizes are those of its tensors. `hparams.json`,
+where it is at hand, must agree with them.
 """
 
 import re
@@ -139,7 +139,7 @@ def _value(tensors: Tensors, name: str, shape: tuple[int, ...]) -> Tensor:
 
 
 def _top(tensors: Tensors, shape: tuple[int, ...]) -> Tensor:
-    """The last level's moments: their convolution of zeros is its scaled bias, means first, then log-scales."""
+    """The last level's moments: their convolution of zeros gives its scaled bias, means before log-scales."""
     moments = torch.zeros(shape)
     if "learn_top_fn.conv.bias" not in tensors.state:
         return moments
@@ -152,7 +152,7 @@ def _top(tensors: Tensors, shape: tuple[int, ...]) -> Tensor:
 
 
 def _conv1x1(tensors: Tensors, prefix: str, shape: tuple[int, ...]) -> dict[str, Tensor]:
-    """The factors of an invertible 1×1 convolution, or of the plain matrix that a checkpoint has in their place."""
+    """The factors of an invertible 1×1 convolution, or of the plain matrix in their place."""
     if f"{prefix}weight" in tensors.state:
         matrix = tensors.take(f"{prefix}weight", shape).double()
         permutation, lower, upper = torch.linalg.lu(matrix)

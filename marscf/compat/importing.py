@@ -1,7 +1,7 @@
 """Checkpoints of other codes, made into runs.
 
-Nothing in a file is run. Every name and shape is checked before our model takes any memory, and what does not fit is
-named.
+Nothing in a file is run. Every name and shape is checked before our model takes any memory, and what does not
+fit is named.
 """
 
 import json
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from marscf.compat import glow_pytorch, mar_scf, residual_flows
-from marscf.compat.code import Found
+from marscf.compat.code import Foreign, Found
 from marscf.compat.torch_file import TorchFile
 from marscf.errors import CheckpointError, nearest
 from marscf.files import seed_from, sha256_file, write_json
@@ -44,32 +44,38 @@ CODES = {
 }
 
 
-def read_checkpoint(
-    path: str | Path, code: str, name: str | None = None, hparams: str | Path | None = None
-) -> tuple[FlowModel, RunConfig]:
+def read_checkpoint(foreign: Foreign) -> tuple[FlowModel, RunConfig]:
     """Return the model of a checkpoint, in eval mode, and its run config.
 
-    `name` stands in for the file's name where that was changed; `hparams` is a JSON file of hyper-parameters, where
-    the code writes one. Raises `CheckpointError` naming the first thing that is missing, has another shape, is not
-    finite, or is not known.
+    Raises `CheckpointError` naming the first thing that is missing, has another shape, is not finite, or is
+    not known.
     """
-    path = Path(path)
-    if code not in CODES:
-        raise CheckpointError(f"unknown code {code!r}{nearest(code, CODES)}")
-    with TorchFile(path) as file:
-        found = CODES[code].infer(file, name or path.name, _read_hparams(hparams))
-        _check_sizes(path, found.options)
-        config = _config(found)
+    with TorchFile(foreign.path) as file:
+        config = _infer(file, foreign)
         with torch.device("meta"):
             outline = build(config)
         assert isinstance(outline, FlowModel)
-        weights = CODES[code].weights(file, outline, config.options)
+        weights = CODES[foreign.code].weights(file, outline, config.options)
     if missing := outline.state_dict().keys() - weights.keys():
-        raise CheckpointError(f"{path}: nothing in it gives our {min(missing)!r}")
+        raise CheckpointError(f"{foreign.path}: nothing in it gives our {min(missing)!r}")
     model = build(config)
     assert isinstance(model, FlowModel)
     model.load_state_dict(weights)
     return model.eval(), config
+
+
+def inspect(foreign: Foreign) -> RunConfig:
+    """Return the run config of a checkpoint, from its name, shapes and hyper-parameters alone."""
+    with TorchFile(foreign.path) as file:
+        return _infer(file, foreign)
+
+
+def _infer(file: TorchFile, foreign: Foreign) -> RunConfig:
+    if foreign.code not in CODES:
+        raise CheckpointError(f"unknown code {foreign.code!r}{nearest(foreign.code, CODES)}")
+    found = CODES[foreign.code].infer(file, foreign.published_name, _read_hparams(foreign.hparams))
+    _check_sizes(file.path, found.options)
+    return _config(found, foreign.seed)
 
 
 def _check_sizes(path: Path, options: Mapping[str, Any]) -> None:
@@ -80,14 +86,14 @@ def _check_sizes(path: Path, options: Mapping[str, Any]) -> None:
                 raise CheckpointError(f"{path}: its tensors claim {name} {number}, which no model has")
 
 
-def _config(found: Found) -> RunConfig:
+def _config(found: Found, seed: int) -> RunConfig:
     return RunConfig.from_json(
         {
             "scale": SCALE,
             "dataset": found.dataset,
             "system": found.system,
-            "seed": 0,
-            "seed_value": seed_from(SCALE, found.dataset, found.system, 0),
+            "seed": seed,
+            "seed_value": seed_from(SCALE, found.dataset, found.system, seed),
             "model": found.model,
             "options": found.options,
             "data": {
@@ -100,7 +106,7 @@ def _config(found: Found) -> RunConfig:
     )
 
 
-def _read_hparams(path: str | Path | None) -> Mapping[str, Any]:
+def _read_hparams(path: Path | None) -> Mapping[str, Any]:
     if path is None:
         return {}
     try:
@@ -113,22 +119,16 @@ def _read_hparams(path: str | Path | None) -> Mapping[str, Any]:
     return hparams
 
 
-def import_checkpoint(
-    path: str | Path,
-    out: str | Path,
-    code: str,
-    name: str | None = None,
-    hparams: str | Path | None = None,
-) -> dict[str, Any]:
+def import_checkpoint(foreign: Foreign, out: str | Path, again: bool = False) -> dict[str, Any]:
     """Write a checkpoint as a run into the folder `out` and return its receipt.
 
     Leaves `config.json`, `weights.safetensors` and `receipt.json`. Raises `CheckpointError` as
-    `read_checkpoint`, and where the folder holds a run already.
+    `read_checkpoint`, and where the folder holds a run already, unless it may be written `again`.
     """
-    path, out = Path(path), Path(out)
-    if (out / WEIGHTS).exists() or (out / RECEIPT).exists():
+    out = Path(out)
+    if not again and ((out / WEIGHTS).exists() or (out / RECEIPT).exists()):
         raise CheckpointError(f"{out} holds a run already; choose another folder, or delete it")
-    model, config = read_checkpoint(path, code, name, hparams)
+    model, config = read_checkpoint(foreign)
     write_json(out / CONFIG, config.to_json())
     save(model, config, out / WEIGHTS)
     receipt: dict[str, Any] = {
@@ -138,9 +138,9 @@ def import_checkpoint(
         "weights_sha256": sha256_file(out / WEIGHTS),
         "steps": None,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "imported_from": name or path.name,
-        "imported_sha256": sha256_file(path),
-        "imported_code": code,
+        "imported_from": foreign.published_name,
+        "imported_sha256": sha256_file(foreign.path),
+        "imported_code": foreign.code,
         "events": [],
     }
     write_json(out / RECEIPT, receipt)

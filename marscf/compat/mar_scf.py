@@ -1,7 +1,7 @@
 """Checkpoints of github.com/visinf/mar-scf, the authors' public code.
 
-A file is named `marscf_<dataset>_<coupling>_<K>_<C>.pt` and holds one state dict. What else is to be known of the
-model is in the shapes of its tensors.
+A file is named `marscf_<dataset>_<coupling>_<K>_<C>.pt` and holds one state dict. What else is to be known
+of the model is in the shapes of its tensors.
 """
 
 import re

@@ -1,7 +1,8 @@
-"""Checkpoints of github.com/rtqichen/residual-flows (Chen et al., arXiv 1906.02735), as their evaluation uses them.
+"""Checkpoints of github.com/rtqichen/residual-flows (Chen et al., arXiv 1906.02735), as it evaluates them.
 
-A file is a dict: `args`, `state_dict`, and `ema` with the averaged parameters, which are evaluated. The norm of each
-layer is the one that the stored singular vectors show. It is not converged, and belongs to the averaged parameters.
+A file is a dict: `args`, `state_dict`, and `ema` with the averaged parameters, which are evaluated. The
+norm of each layer is the one that the stored singular vectors show. It is not converged, and belongs to the
+averaged parameters.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,9 +1,10 @@
 """Files of `torch.save`, read without running anything that they name.
 
-Ours, because torch's own readers do not serve: `weights_only=True` refuses the published files of Residual Flow, in
-which whole modules are pickled, and the other mode runs what a file names. Here a class of a file becomes an inert
-object, and a tensor a `StoredTensor`, which is read from the file when it is asked for. So nothing is larger than the
-file is. Both containers are known: the zip of today, and the one before torch 1.6.
+Ours, because torch's own readers do not serve: `weights_only=True` refuses the published files of Residual
+Flow, in which whole modules are pickled, and the other mode runs what a file names. Here a class of a file
+becomes an inert object, and a tensor a `StoredTensor`, which is read from the file when it is asked for. So
+nothing is larger than the file is. Both containers are known: the zip of today, and the one before torch
+1.6.
 """
 
 import io
@@ -13,7 +14,7 @@ import zipfile
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -52,7 +53,7 @@ DTYPES = {
 
 
 class Inert:
-    """Stands for an object of a class that the file names. It has the object's attributes and does nothing."""
+    """Stands for an object of a class that the file names. It has the attributes and does nothing."""
 
     def __init__(self, *args: Any):
         self.args = args
@@ -161,7 +162,7 @@ class TorchFile:
         return entry.header_offset + 30 + int(name) + int(extra)
 
     def _read_legacy(self) -> Any:
-        """Read magic number, protocol, system, content and keys, a pickle each, and find the storages after them."""
+        """Read magic number, protocol, system, content and keys, each a pickle; find the storages behind."""
         length = self._stream.seek(0, io.SEEK_END)
         self._stream.seek(0)
         if _Unpickler(self._stream).load() != MAGIC or _Unpickler(self._stream).load() != PROTOCOL:
@@ -205,8 +206,8 @@ class _Bounded:
             raise CheckpointError(f"a pickle in it is larger than {LARGEST_PICKLE >> 20} MiB")
 
 
-# The unpickler of the standard library in Python: it has a table of operations, which here is a short one, and its
-# memory grows with what it reads. The one in C reserves memory by numbers that the file states.
+# The standard library has an unpickler in Python. Its table of operations is a short one here, and its memory
+# grows with what it reads. The one in C reserves memory by numbers that the file states.
 class _Unpickler(pickle._Unpickler):
     """Makes lists, dicts, numbers, text, `StoredTensor` and `Inert`, and calls nothing else."""
 
@@ -241,7 +242,7 @@ class _Unpickler(pickle._Unpickler):
 
     # ---- the operations of torch's pickles; all else is unknown
 
-    dispatch = {
+    dispatch: ClassVar = {
         ord(operation): pickle._Unpickler.dispatch[ord(operation)]
         for operation in (
             *(pickle.PROTO, pickle.STOP, pickle.MARK, pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE),

@@ -10,6 +10,7 @@ from marscf.config.loading import Config, load_config
 from marscf.config.parsing import parse, read_yaml
 from marscf.config.resolving import provenance, resolve
 from marscf.config.schemas import (
+    Checkpoint,
     Dataset,
     Evaluation,
     Fidelity,
@@ -22,6 +23,7 @@ from marscf.config.schemas import (
 )
 
 __all__ = [
+    "Checkpoint",
     "Config",
     "Dataset",
     "Evaluation",

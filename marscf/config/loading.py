@@ -8,10 +8,10 @@ from typing import TypeVar
 
 from marscf.config.declared import option_schema, training_schema
 from marscf.config.parsing import parse, read_yaml
-from marscf.config.schemas import Dataset, Scale, ScaleOverrides, System
+from marscf.config.schemas import Checkpoint, Dataset, Scale, ScaleOverrides, System
 from marscf.errors import ConfigError, nearest
 
-Entry = TypeVar("Entry", Scale, System, Dataset)
+Entry = TypeVar("Entry", Scale, System, Dataset, Checkpoint)
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Config:
     scales: dict[str, Scale]
     systems: dict[str, System]
     datasets: dict[str, Dataset]
+    checkpoints: dict[str, Checkpoint]
     files: dict[tuple[str, str], Path]  # (kind, name) -> file, as ("systems", "glow")
 
     def scale(self, name: str) -> Scale:
@@ -40,6 +41,10 @@ class Config:
         """Return a dataset by name."""
         return _pick(self.datasets, "dataset", name)
 
+    def checkpoint(self, name: str) -> Checkpoint:
+        """Return a published checkpoint by name."""
+        return _pick(self.checkpoints, "checkpoint", name)
+
 
 def _pick(table: Mapping[str, Entry], kind: str, name: str) -> Entry:
     if name not in table:
@@ -49,7 +54,7 @@ def _pick(table: Mapping[str, Entry], kind: str, name: str) -> Entry:
 
 @cache
 def load_config(folder: str | Path = "config") -> Config:
-    """Read and check `config/{scales,systems,datasets}/*.yaml`; raises `ConfigError` at the first fault."""
+    """Read and check `config/*/*.yaml`; raises `ConfigError` at the first fault."""
     root = Path(folder)
     if not root.is_dir():
         raise ConfigError(f"no folder {root}; run from the repository's root")
@@ -66,7 +71,13 @@ def load_config(folder: str | Path = "config") -> Config:
         order = sorted(entries.values(), key=lambda entry: (getattr(entry, "order", 0), entry.name))
         return {entry.name: entry for entry in order}
 
-    config = Config(table("scales", Scale), table("systems", System), table("datasets", Dataset), files)
+    config = Config(
+        table("scales", Scale),
+        table("systems", System),
+        table("datasets", Dataset),
+        table("checkpoints", Checkpoint),
+        files,
+    )
     for scale in config.scales.values():
         _check_scale(config, scale)
     for system in config.systems.values():

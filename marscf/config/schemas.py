@@ -16,6 +16,19 @@ class Strict(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+class Checkpoint(Strict):
+    """A file of weights that the authors of a public code published (`config/checkpoints/`)."""
+
+    name: Name
+    code: Literal["mar-scf", "residual-flows", "glow-pytorch"]  # that wrote it, see marscf/compat
+    source: "Source"
+    suffix: str | None = None  # of the checkpoints inside a zip; None where the file is one itself
+    hparams: str | None = None  # the file of hyper-parameters inside the zip
+    licence: str = ""
+    cite: str = ""
+    note: str = ""
+
+
 class Overrides(Strict):
     """What a scale changes of a system."""
 
@@ -45,9 +58,9 @@ class System(Strict):
 
 
 class Source(Strict):
-    """One file of a dataset at its publisher."""
+    """One file at its publisher."""
 
-    file: str  # its name in a mirror, MIRROR/<dataset>/<file>
+    file: str  # its name in a mirror, MIRROR/<dataset or checkpoint>/<file>
     urls: list[str] = []  # tried in order
     sha256: str | None = None
     md5: str | None = None  # where the publisher states no other

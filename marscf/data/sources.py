@@ -48,30 +48,30 @@ class Store:
         if not dataset.releases:
             if release:
                 raise ConfigError(f"--release: {dataset.name} has no releases; leave it out")
-            return {name: self._find(dataset, source) for name, source in dataset.sources.items()}
+            return {name: self.find(_folder(dataset), source) for name, source in dataset.sources.items()}
         if release and release not in dataset.releases:
             raise ConfigError(f"--release: unknown {release!r}{nearest(release, dataset.releases)}")
         at_hand = [
             name
             for name, candidate in dataset.releases.items()
-            if all(self._at_hand(dataset, source) for source in candidate.sources.values())
+            if all(self._at_hand(_folder(dataset), source) for source in candidate.sources.values())
         ]
         chosen = release or next(iter([*at_hand, *dataset.releases]))
         where, sources = dataset.releases[chosen].where, dataset.releases[chosen].sources
-        return {name: self._find(dataset, source, where) for name, source in sources.items()}
+        return {name: self.find(_folder(dataset), source, where) for name, source in sources.items()}
 
-    def _at_hand(self, dataset: Dataset, source: Source) -> Path | None:
+    def _at_hand(self, folder: str, source: Source) -> Path | None:
         """The file, where it is on this machine already."""
-        folder = dataset.mirror_name or dataset.name
         roots = [self._local_mirror(), self.downloads]
         paths = [root / folder / source.file for root in roots if root is not None]
         return next((path for path in paths if path.is_file()), None)
 
-    def _find(self, dataset: Dataset, source: Source, where: str = "") -> Found:
+    def find(self, folder: str, source: Source, where: str = "") -> Found:
+        """Return one source file, MIRROR/FOLDER/<file>; raises `DataError`, with `where` to have it from."""
         algorithm, published = ("sha256", source.sha256) if source.sha256 else ("md5", source.md5)
-        if not (path := self._at_hand(dataset, source)):
+        if not (path := self._at_hand(folder, source)):
             expected = Expected(algorithm, published, source.bytes)
-            path = self._fetch(dataset, source, expected, where)
+            path = self._fetch(folder, source, expected, where)
         try:
             sha256 = sha256_file(path)
             with open(path, "rb") as stream:
@@ -81,8 +81,7 @@ class Store:
         stated = f"{algorithm}:{published}" if published else None
         return Found(path, sha256, stated, own == published)
 
-    def _fetch(self, dataset: Dataset, source: Source, expected: Expected, where: str) -> Path:
-        folder = dataset.mirror_name or dataset.name
+    def _fetch(self, folder: str, source: Source, expected: Expected, where: str) -> Path:
         target = self.downloads / folder / source.file
         advice = f"put it at {target}, or name its mirror with --mirror"
         if local := self._local_mirror():
@@ -92,8 +91,7 @@ class Store:
             raise DataError(f"no file {target}, and --offline forbids to download it; {advice}")
         if not self.mirror and not source.urls:
             raise DataError(
-                f"{source.file} of {dataset.name} has no public download ({where or 'none is known'}); "
-                f"{advice}"
+                f"{source.file} of {folder} has no public download ({where or 'none is known'}); {advice}"
             )
         with locked(target.parent):
             if not target.is_file():  # else another process fetched it meanwhile
@@ -108,6 +106,11 @@ class Store:
         if not self.mirror or ("://" in self.mirror and not self.mirror.startswith("file://")):
             return None
         return Path(self.mirror.removeprefix("file://"))
+
+
+def _folder(dataset: Dataset) -> str:
+    """The folder of a dataset's files in a mirror."""
+    return dataset.mirror_name or dataset.name
 
 
 def own_files(dataset: Dataset) -> dict[str, Found]:

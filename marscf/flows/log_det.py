@@ -126,7 +126,10 @@ Strategies = Callable[[Tensor, int], Roulette | WholeJacobian | None]
 
 
 class ResidualStep(torch.autograd.Function):
-    """`(net, strategy, differentiated, x, *tensors) -> (x + g(x), log_det)`; backward computes g's activations again."""
+    """`(net, strategy, differentiated, x, *tensors) -> (x + g(x), log_det)`.
+
+    The backward pass computes the activations of g again.
+    """
 
     @staticmethod
     def forward(

@@ -39,21 +39,15 @@ class ResidualFlow(OneLatentFlow):
     dequantisation draws have the same estimation error: independent errors would raise the
     importance-weighted bound.
 
-    Args:
-        shape: (C, H, W) of the images.
-        grey_levels: number of values of a sub-pixel.
-        levels: squeezes; there are `levels + 1` resolutions.
-        blocks: residual blocks at each resolution; a list where they differ.
-        channels: hidden channels of a block's network.
-        fc_blocks: fully connected residual blocks at the end.
-        fc_channels: hidden units of their networks.
-        lipschitz: bound on each layer's operator norm, in (0,1).
-        logit_margin: see `FlowModel`.
-        exact_terms: terms of the series that evaluation always sums, before the roulette.
-        probes: random vectors per image that evaluation averages over.
-        exact_dims: up to so many sub-pixels evaluation takes the exact log-determinant from whole Jacobians.
-        store_norms: evaluation takes the operator norms that training followed last, as the authors' code does,
-            and not converged ones.
+    Args: shape: (C, H, W) of the images. grey_levels: number of values of a sub-pixel. levels: squeezes;
+    there are `levels + 1` resolutions. blocks: residual blocks at each resolution; a list where they
+    differ. channels: hidden channels of a block's network. fc_blocks: fully connected residual blocks at
+    the end. fc_channels: hidden units of their networks. lipschitz: bound on each layer's operator norm, in
+    (0,1). logit_margin: see `FlowModel`. exact_terms: terms of the series that evaluation always sums,
+    before the roulette. probes: random vectors per image that evaluation averages over. exact_dims: up to
+    so many sub-pixels evaluation takes the exact log-determinant from whole Jacobians. store_norms:
+    evaluation takes the operator norms that training followed last, as the authors' code does, and not
+    converged ones.
     """
 
     sampling_depends_on_weights = "fixed-point inversion is slower the nearer Lipschitz constants are to 1"

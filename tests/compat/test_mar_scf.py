@@ -12,17 +12,18 @@ from reference import Reference
 import marscf
 from marscf.cli import main
 from marscf.compat import importing
+from marscf.compat.code import Foreign
 from marscf.errors import CheckpointError, MarscfError
 from marscf.files import read_json
 from marscf.runs import Run, run_config
 
 
 def read_checkpoint(path, name=None):
-    return importing.read_checkpoint(path, "mar-scf", name)
+    return importing.read_checkpoint(Foreign(path, "mar-scf", name))
 
 
 def import_checkpoint(path, out, name=None):
-    return importing.import_checkpoint(path, out, "mar-scf", name)
+    return importing.import_checkpoint(Foreign(path, "mar-scf", name), out)
 
 
 PARITY = os.environ.get("MARSCF_PARITY")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from marscf.compat.code import Foreign
 from marscf.compat.importing import import_checkpoint, read_checkpoint
 from marscf.errors import CheckpointError
 
@@ -32,7 +33,7 @@ def inputs(record, dtype):
 @pytest.mark.parametrize("dtype, suffix", PRECISIONS, ids=["double", "single"])
 def test_glow(dtype, suffix):
     record = np.load(GLOW.with_suffix(".npz"))
-    model = read_checkpoint(GLOW, "glow-pytorch", hparams=HPARAMS)[0].to(dtype)
+    model = read_checkpoint(Foreign(GLOW, "glow-pytorch", hparams=HPARAMS))[0].to(dtype)
     tolerance = 1e-9 if suffix else 1e-5
     x, u = inputs(record, dtype)
     with torch.no_grad():
@@ -49,7 +50,7 @@ def test_glow(dtype, suffix):
 @pytest.mark.parametrize("path", RESIDUAL, ids=lambda path: path.stem)
 def test_residual_flow(path, dtype, suffix):
     record = np.load(path.with_suffix(".npz"))
-    model = read_checkpoint(path, "residual-flows")[0].to(dtype)
+    model = read_checkpoint(Foreign(path, "residual-flows"))[0].to(dtype)
     x, u = inputs(record, dtype)
     with torch.no_grad():
         (z,) = model.encode(x, u)
@@ -62,7 +63,7 @@ def test_residual_flow(path, dtype, suffix):
 
 def test_residual_flows_likelihood_is_theirs():
     record = np.load(RESIDUAL[0].with_suffix(".npz"))
-    model, config = read_checkpoint(RESIDUAL[0], "residual-flows")
+    model, config = read_checkpoint(Foreign(RESIDUAL[0], "residual-flows"))
     assert config.dataset == "mnist-28" and model.dims == record["dims"]
     model.double().exact_dims = model.dims
     x, u = inputs(record, torch.float64)
@@ -84,7 +85,7 @@ def test_hyper_parameters_that_do_not_fit_are_named(key, value, words, tmp_path)
     path = tmp_path / "hparams.json"
     path.write_text(json.dumps({**json.loads(HPARAMS.read_text()), key: value}))
     with pytest.raises(CheckpointError, match=words):
-        read_checkpoint(GLOW, "glow-pytorch", hparams=path)
+        read_checkpoint(Foreign(GLOW, "glow-pytorch", hparams=path))
 
 
 @pytest.mark.parametrize("code", ["mar-scf", "residual-flows", "glow-pytorch"])
@@ -92,5 +93,5 @@ def test_a_checkpoint_of_another_code_is_refused(code, tmp_path):
     for path, own in ((GLOW, "glow-pytorch"), (RESIDUAL[0], "residual-flows")):
         if code != own:
             with pytest.raises(CheckpointError) as refusal:
-                import_checkpoint(path, tmp_path / "run", code, "marscf_cifar10_affine_1_4.pt")
+                import_checkpoint(Foreign(path, code, "marscf_cifar10_affine_1_4.pt"), tmp_path / "run")
             assert "\n" not in str(refusal.value) and not (tmp_path / "run").exists()

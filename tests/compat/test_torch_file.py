@@ -1,4 +1,4 @@
-"""The reader of foreign files: equal to torch on files that torch writes, and never more than a refusal on others."""
+"""The reader of foreign files: equal to torch on what torch writes, never more than a refusal on others."""
 
 import argparse
 import io

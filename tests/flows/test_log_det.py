@@ -44,7 +44,9 @@ def estimates(net: LipschitzNet, x: torch.Tensor, exact_terms: int, n: int, seed
     copies = x.expand(n, -1, -1, -1).clone().requires_grad_()
     signs = torch.randint(2, (1, *copies.shape), generator=generator).double() * 2 - 1
     tails = torch.empty(1, n).geometric_(0.5, generator=generator).long()
-    _, log_det = ResidualStep.apply(net, Roulette(signs, tails, exact_terms, 0.5), True, copies, *net.tensors())
+    _, log_det = ResidualStep.apply(
+        net, Roulette(signs, tails, exact_terms, 0.5), True, copies, *net.tensors()
+    )
     grads = torch.autograd.grad(log_det.mean(), [copies, *net.parameters()], allow_unused=True)
     return log_det.detach(), [grads[0].sum(0, keepdim=True), *grads[1:]]
 
