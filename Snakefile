@@ -13,7 +13,7 @@ configfile: "config/config.yaml"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
-include: "workflow/rules/train.smk"
+include: f"workflow/rules/{'published' if SCALE.published else 'train'}.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/studies.smk"
 include: "workflow/rules/report.smk"
@@ -25,9 +25,9 @@ rule all:
     input:
         f"reports/{SCALE.name}/index.html",
         # by name: what only the page asks for would not be missed once the page is there
-        product_files(),
+        product_files,
 
 
 rule models:
     input:
-        [f"{run}/receipt.json" for run in RUNS],
+        lambda wildcards: [f"{run}/receipt.json" for run in runs()],

@@ -13,46 +13,13 @@ from typing import Any
 
 from marscf.compat.code import Foreign
 from marscf.compat.importing import import_checkpoint, inspect
+from marscf.compat.index import FIRST, FOLDER, INDEX, Published, published_runs
 from marscf.config import Checkpoint, Config
 from marscf.data.sources import Store
 from marscf.data.untrusted.unpack import read_zip
 from marscf.errors import CheckpointError, MarscfError, nearest
 from marscf.files import locked, read_json, replacing, write_json
 from marscf.runs import Run
-
-FOLDER = Path("data/checkpoints")
-INDEX = "index.json"
-FIRST = "first.json"
-
-
-@dataclass(frozen=True)
-class Published:
-    """One published checkpoint, and the run that it becomes.
-
-    `source_sha256` is the digest of the file that was fetched: of the archive, where the checkpoint is
-    inside one.
-    """
-
-    run: str  # folder
-    checkpoint: str  # name in config/checkpoints
-    source_sha256: str
-    foreign: Foreign
-
-    def to_json(self) -> dict[str, Any]:
-        """The entry of the index."""
-        foreign = {
-            name: str(value) if isinstance(value, Path) else value
-            for name, value in vars(self.foreign).items()
-        }
-        return {**vars(self), "foreign": foreign}
-
-    @classmethod
-    def from_json(cls, entry: dict[str, Any]) -> "Published":
-        """Read an entry of the index."""
-        foreign = dict(entry["foreign"])
-        paths = {name: Path(foreign[name]) for name in ("path", "hparams") if foreign[name] is not None}
-        return cls(**{**entry, "foreign": Foreign(**{**foreign, **paths})})
-
 
 def fetch(
     config: Config, scale: str, store: Store, accepted: tuple[str, ...] = (), folder: Path = FOLDER
@@ -89,7 +56,8 @@ def fetch(
                 numbers[of.dataset, of.system] += 1
                 run = Run(scale, of.dataset, of.system, number)
                 foreign = replace(file, seed=number)
-                found.append(Published(str(run.path), checkpoint.name, source.sha256, foreign))
+                of = inspect(foreign)
+                found.append(Published(str(run.path), checkpoint.name, source.sha256, foreign, of))
         if not found:
             reasons = "; ".join(entry["reason"] for entry in [*missing, *left])
             raise MarscfError(f"no published checkpoint can be read: {reasons[:1000] or 'none is declared'}")
@@ -133,11 +101,6 @@ def _unpack(archive: Path, suffix: str, target: Path) -> Iterator[Path]:
         with replacing(path) as temporary, open(temporary, "wb") as copy:
             shutil.copyfileobj(stream, copy, 1 << 20)
         yield path
-
-
-def published_runs(folder: Path = FOLDER) -> list[Published]:
-    """Return what the index lists; raises `MarscfError` where nothing was fetched."""
-    return [Published.from_json(entry) for entry in read_json(folder / INDEX)["runs"]]
 
 
 def import_published(run: str, folder: Path = FOLDER) -> dict[str, Any]:

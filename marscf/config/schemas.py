@@ -203,6 +203,7 @@ class Scale(Strict):
     name: Name
     description: str
     datasets: Annotated[list[str], Field(min_length=1)]
+    published: bool = False  # its runs are the published checkpoints, imported instead of trained
     seeds: Annotated[list[NonNegativeInt], Field(min_length=1)] = [0]
     training: dict[str, Any] = {}
     evaluation: Evaluation = Evaluation()

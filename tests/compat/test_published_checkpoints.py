@@ -11,7 +11,7 @@ from made_up import state_dict
 
 import marscf
 from marscf.cli import main
-from marscf.compat.published import FIRST, FOLDER, INDEX, published_runs
+from marscf.compat.index import FIRST, FOLDER, INDEX, published_runs
 from marscf.config import load_config
 from marscf.files import read_json
 from marscf.runs import Run

@@ -3,7 +3,7 @@
 # they are not there, as in a fresh clone, that table says nothing of what stands here.
 rule check:
     input:
-        measurements(),
+        measurements,
         f"reports/{SCALE.name}/metrics.csv",
     localrule: True
     params:

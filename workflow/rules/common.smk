@@ -17,7 +17,8 @@ from marscf import config as loader
 from marscf.code import behind
 from marscf.errors import ConfigError, MarscfError, nearest
 from marscf.files import digest
-from marscf.reporting.catalogue import planned
+from marscf.compat.index import published_runs
+from marscf.reporting.catalogue import planned, products
 from marscf.reporting.catalogue.product import Plan
 from marscf.runs import Run, identity
 
@@ -59,11 +60,12 @@ try:
         for system in SYSTEMS
         for seed in CONFIG.seeds(SCALE.name, system)
     ]
-    RUNS = {
-        str(run.path): loader.resolve(CONFIG, run.scale, run.dataset, run.system, run.seed) for run in TABLE
+    TRAINED = {
+        str(run.path): loader.resolve(CONFIG, run.scale, run.dataset, run.system, run.seed)
+        for run in TABLE
+        if not SCALE.published
     }
-    PLAN = Plan(SCALE, RUNS)
-    PRODUCTS = planned(PLAN)
+    planned(Plan(SCALE, TRAINED))  # a mistake in it is said at once
 except MarscfError as error:
     print(f"snakemake: {error}", file=sys.stderr)
     sys.exit(error.exit_code)
@@ -82,8 +84,28 @@ wildcard_constraints:
     scale=SCALE.name,
     dataset="|".join(DATASETS),
     system="|".join(SYSTEMS),
-    seed="|".join(sorted({str(run.seed) for run in TABLE})),
-    name="|".join(PRODUCTS),
+    seed="[0-9]+" if SCALE.published else "|".join(sorted({str(run.seed) for run in TABLE})),
+    name="|".join(products()),
+
+
+# ---- what is made: known at the start, but for published checkpoints, which have to be fetched first
+
+
+def runs():
+    """The runs of the selection with their configs, by folder."""
+    if not SCALE.published:
+        return TRAINED
+    checkpoints.published.get()
+    return {
+        entry.run: entry.config
+        for entry in published_runs()
+        if entry.config.dataset in DATASETS and entry.config.system in SYSTEMS
+    }
+
+
+def plan():
+    """The selection, as the catalogue of tables and figures sees it."""
+    return Plan(SCALE, runs())
 
 
 # ---- how, not what: params that Snakemake does not record
@@ -120,10 +142,16 @@ def dataset_digest(wildcards):
     return digest(CONFIG.dataset(wildcards.dataset).model_dump(mode="json", exclude=words))[:16]
 
 
+def published_entry(wildcards):
+    """The identity of a published checkpoint: its file and what it was read as."""
+    path = RUN.format(**wildcards)
+    return next(digest(entry.to_json())[:16] for entry in published_runs() if entry.run == path)
+
+
 def run_hash(wildcards):
     """The identity of a run's config."""
     path = RUN.format(**wildcards)
-    return identity(path, RUNS[path])
+    return identity(path, TRAINED[path])
 
 
 def settings(section):
@@ -140,42 +168,45 @@ def extractor(wildcards):
     )
 
 
-def timed_receipts():
+def timed_receipts(wildcards=None):
     """Runs that a timing may take weights from: an iterative inverse is as slow as the weights make it."""
     dataset = SCALE.studies.sampling_speed.dataset or SCALE.datasets[0]
-    return [f"{run}/receipt.json" for name in PLAN.timed() for run in PLAN.run_of(dataset, name)]
+    return [f"{run}/receipt.json" for name in plan().timed() for run in plan().run_of(dataset, name)]
 
 
-def timings():
+def timings(wildcards=None):
     """The file of the sampling speeds, where there is a system to time."""
-    return [f"reports/{SCALE.name}/sampling_speed.csv"] if PLAN.timed() else []
+    return [f"reports/{SCALE.name}/sampling_speed.csv"] if plan().timed() else []
 
 
-def architectures():
+def architectures(wildcards=None):
     """The identity of the models whose sampling is timed: constructors and options, not how they are trained."""
-    return settings([[run.model, dict(run.options)] for run in RUNS.values()])
+    return settings([[run.model, dict(run.options)] for run in runs().values()])
 
 
 # ---- the tables and figures of the report, see marscf/reporting/catalogue
 
 
-def product_files():
+def product_files(wildcards=None):
     """All files of the tables and figures."""
-    return [file for product in PRODUCTS.values() for file in product.outputs(SCALE.name)]
+    return [file for product in planned(plan()).values() for file in product.outputs(SCALE.name)]
 
 
 NOTEBOOK = os.path.relpath(os.path.join(workflow.basedir, "workflow", "notebooks", "product.ipynb"))
 
 
-def measurements():
+def measurements(wildcards=None):
     """Every file that `marscf report collect` puts together."""
     parts = ["receipt", "likelihood"] + ["fidelity"] * (FIDELITY.extractor != "none")
-    files = [f"{run}/{part}.json" for run in RUNS for part in parts]
+    files = [f"{run}/{part}.json" for run in runs() for part in parts]
     if FIDELITY.extractor != "none":
-        files += [f"data/runs/{SCALE.name}/{dataset}/floor.json" for dataset in DATASETS]
+        files += [
+            f"data/runs/{SCALE.name}/{dataset}/floor.json"
+            for dataset in dict.fromkeys(run.dataset for run in runs().values())
+        ]
     return files
 
 
-def likelihoods():
+def likelihoods(wildcards=None):
     """The likelihood of each test image, a file a run: what systems are compared by."""
-    return [f"{run}/likelihood.npz" for run in RUNS]
+    return [f"{run}/likelihood.npz" for run in runs()]

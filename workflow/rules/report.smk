@@ -1,7 +1,7 @@
 rule collect:
     input:
-        measurements(),
-        timings(),
+        measurements,
+        timings,
     output:
         table="reports/{scale}/metrics.csv",
         values="reports/{scale}/metrics.json",
@@ -10,7 +10,7 @@ rule collect:
     localrule: True
     params:
         code=behind("collect"),
-        runs=list(RUNS),
+        runs=lambda wildcards: list(runs()),
     shell:
         "marscf report collect --scale {wildcards.scale} --runs {params.runs} > {log} 2>&1"
 
@@ -19,7 +19,7 @@ rule collect:
 # where it fails, to be opened and read.
 rule figure:
     input:
-        lambda wildcards: PRODUCTS[wildcards.name].files(PLAN),
+        lambda wildcards: products()[wildcards.name].files(plan()),
         notebook=NOTEBOOK,
     output:
         png=report(
@@ -34,8 +34,8 @@ rule figure:
         text="logs/{scale}/notebooks/{name}.log",
     localrule: True
     params:
-        code=lambda wildcards: behind("figures", PRODUCTS[wildcards.name].draw),
-        runs=lambda wildcards: PRODUCTS[wildcards.name].about(PLAN),
+        code=lambda wildcards: behind("figures", products()[wildcards.name].draw),
+        runs=lambda wildcards: products()[wildcards.name].about(plan()),
         out=subpath(output.png, strip_suffix=".png"),
     shell:
         "papermill {input.notebook} {log.notebook} --no-progress-bar"
@@ -52,17 +52,17 @@ use rule figure as table with:
             labels={"table": "{name}"},
         ),
     params:
-        code=lambda wildcards: behind("figures", PRODUCTS[wildcards.name].draw),
-        runs=lambda wildcards: PRODUCTS[wildcards.name].about(PLAN),
+        code=lambda wildcards: behind("figures", products()[wildcards.name].draw),
+        runs=lambda wildcards: products()[wildcards.name].about(plan()),
         out=subpath(output.csv, strip_suffix=".csv"),
 
 
 rule index:
     input:
-        product_files(),
+        product_files,
         f"reports/{SCALE.name}/metrics.csv",
-        timings(),
-        likelihoods(),
+        timings,
+        likelihoods,
     output:
         page=report(
             "reports/{scale}/index.html",

@@ -1,7 +1,7 @@
 # One job that takes all cores, so that nothing else runs while it times (on a cluster, see its profile).
 rule sampling_speed:
     input:
-        timed_receipts(),
+        timed_receipts,
     output:
         "reports/{scale}/sampling_speed.csv",
     log:
@@ -10,10 +10,12 @@ rule sampling_speed:
     resources:
         **JOB,
     params:
-        code=behind("sampling-speed", *(CONFIG.systems[name].model for name in PLAN.timed())),
+        code=lambda wildcards: behind(
+            "sampling-speed", *(CONFIG.systems[name].model for name in plan().timed())
+        ),
         settings=settings(SCALE.studies.sampling_speed),
-        architectures=architectures(),
-        systems=",".join(PLAN.timed()),
+        architectures=architectures,
+        systems=lambda wildcards: ",".join(plan().timed()),
         device=device,
     shell:
         "marscf study sampling-speed --scale {wildcards.scale} --systems {params.systems} --out {output}"
@@ -36,7 +38,7 @@ rule interpolation:
         **JOB,
     params:
         code=code("interpolate"),
-        settings=lambda wildcards: settings(PLAN.interpolated()[RUN.format(**wildcards)]),
+        settings=lambda wildcards: settings(plan().interpolated()[RUN.format(**wildcards)]),
         run=subpath(input.receipt, parent=True),
         device=device,
     shell:

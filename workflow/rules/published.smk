@@ -1,0 +1,27 @@
+# What the files hold is known when they are here: Snakemake then goes on with the runs that they become.
+checkpoint published:
+    output:
+        "data/checkpoints/index.json",
+    log:
+        "logs/checkpoints.log",
+    localrule: True
+    params:
+        declared=settings([entry.model_dump(mode="json") for entry in CONFIG.checkpoints.values()]),
+        scale=SCALE.name,
+        source=source,
+    shell:
+        "marscf checkpoints --scale {params.scale} {params.source} > {log} 2>&1"
+
+
+rule import_run:
+    input:
+        ancient("data/checkpoints/index.json"),
+    output:
+        receipt=f"{RUN}/receipt.json",
+    log:
+        f"{LOGS}/import.log",
+    params:
+        entry=published_entry,
+        run=subpath(output.receipt, parent=True),
+    shell:
+        "marscf checkpoints --run {params.run} > {log} 2>&1"
