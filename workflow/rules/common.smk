@@ -17,7 +17,7 @@ from marscf import config as loader
 from marscf.code import behind
 from marscf.errors import ConfigError, MarscfError, nearest
 from marscf.files import digest
-from marscf.compat.index import published_runs
+from marscf.compat.index import FOLDER, INDEX, published_runs
 from marscf.reporting.catalogue import planned, products
 from marscf.reporting.catalogue.product import Plan
 from marscf.runs import Run, identity
@@ -35,6 +35,7 @@ class Selection(loader.Strict):
     device: str = "auto"
     mirror: str | None = None
     offline: bool = False
+    images: int | None = None  # of each test set that is measured, and at most so many samples
 
 
 def narrowed(kind, chosen, known):
@@ -143,9 +144,10 @@ def dataset_digest(wildcards):
 
 
 def published_entry(wildcards):
-    """The identity of a published checkpoint: its file and what it was read as."""
+    """The identity of a published checkpoint: its file and what it was read as. None before it is fetched."""
     path = RUN.format(**wildcards)
-    return next(digest(entry.to_json())[:16] for entry in published_runs() if entry.run == path)
+    known = published_runs() if (FOLDER / INDEX).is_file() else []
+    return next((digest(entry.to_json())[:16] for entry in known if entry.run == path), None)
 
 
 def run_hash(wildcards):
@@ -166,6 +168,13 @@ def extractor(wildcards):
         if FIDELITY.extractor == "digits-net"
         else []
     )
+
+
+def only(option, most=None):
+    """The command line's limit on images or samples, where one was asked for."""
+    if SELECTION.images is None:
+        return ""
+    return f"--{option} {min(SELECTION.images, most or SELECTION.images)}"
 
 
 def timed_receipts(wildcards=None):

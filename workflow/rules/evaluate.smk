@@ -13,10 +13,11 @@ rule likelihood:
     params:
         code=code("likelihood"),
         settings=settings(SCALE.evaluation.model_dump(mode="json", exclude={"fidelity", "grid"})),
+        only=only("images"),
         run=subpath(input.receipt, parent=True),
         device=device,
     shell:
-        "marscf evaluate likelihood {params.run} {params.device} > {log} 2>&1"
+        "marscf evaluate likelihood {params.run} {params.only} {params.device} > {log} 2>&1"
 
 
 rule sample:
@@ -71,10 +72,11 @@ rule fidelity:
     params:
         code=code("fidelity"),
         settings=settings(FIDELITY),
+        only=only("samples", FIDELITY.samples),
         run=subpath(input.receipt, parent=True),
         device=device,
     shell:
-        "marscf evaluate fidelity {params.run} {params.device} > {log} 2>&1"
+        "marscf evaluate fidelity {params.run} {params.only} {params.device} > {log} 2>&1"
 
 
 # what real images reach against real images: the least that FID and KID can be here
@@ -92,7 +94,8 @@ rule floor:
     params:
         code=behind("floor"),
         settings=settings(FIDELITY),
+        only=only("samples", FIDELITY.samples),
         folder=subpath(output.floor, parent=True),
         device=device,
     shell:
-        "marscf evaluate floor {params.folder} {params.device} > {log} 2>&1"
+        "marscf evaluate floor {params.folder} {params.only} {params.device} > {log} 2>&1"

@@ -15,7 +15,7 @@ checkpoint published:
 
 rule import_run:
     input:
-        ancient("data/checkpoints/index.json"),
+        lambda wildcards: ancient(checkpoints.published.get().output[0]),
     output:
         receipt=f"{RUN}/receipt.json",
     log:
