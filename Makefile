@@ -15,7 +15,7 @@ SCALE ?= $(or $(shell sed -n 's/^scale: *\([a-z0-9-]*\).*/\1/p' config/config.ya
 PYTHON_FILES := marscf tests workflow
 SNAKE_FILES := Snakefile workflow/rules
 
-.PHONY: help reproduce check metrics-diff test test-all lint format lock pull clean
+.PHONY: help reproduce published check metrics-diff test test-all lint format lock pull clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
@@ -30,6 +30,9 @@ announce:
 	@printf 'Prepare data, train, measure, draw every table and figure into reports/%s/.\n' $(SCALE)
 	@[ -e $(READY) ] || echo 'First, once: Python packages into $(VENV), about 6 GB, 3 to 10 minutes.'
 	@echo 'What is there already is not made again; interrupt it at any moment, and call it again to continue.'
+
+published: $(READY)  ## import the published weights and measure them
+	@$(BIN)/snakemake --cores all --config scale=published
 
 check: $(READY)  ## compare the measurements with the reference; fails where one got worse
 	@$(BIN)/snakemake --cores all check
