@@ -1,4 +1,4 @@
-"""`marscf evaluate likelihood|fidelity|extractor|floor`: measure runs and datasets."""
+"""`marscf evaluate likelihood|as-published|fidelity|extractor|floor`: measure runs and datasets."""
 
 import argparse
 import sys
@@ -37,6 +37,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     likelihood.add_argument("--images", type=positive, metavar="N", help="only the first N test images")
     likelihood.add_argument("--batch-size", type=positive, metavar="B", help="images per batch")
+
+    own = _stage(
+        stages,
+        "as-published",
+        "bits/dim of an imported run as its own code evaluates it -> RUN/as_published.json",
+    )
+    own.set_defaults(stage=run_as_published)
+    own.add_argument("run_path", metavar="RUN", help=RUN_HELP)
+    own.add_argument("--images", type=positive, metavar="N", help="only the first N test images")
 
     fidelity = _comparison(
         stages,
@@ -102,6 +111,16 @@ def run_likelihood(args: argparse.Namespace) -> None:
     how = ("draws", "importance_samples", "images", "batch_size", "seed", "device")
     chosen = {name: getattr(args, name) for name in how}
     print(table(measure_likelihood(Path(args.run_path), **chosen, progress=sys.stderr.isatty())))
+
+
+def run_as_published(args: argparse.Namespace) -> None:
+    """Measure bits/dim by the protocol of a run's own code."""
+    from marscf.evaluation.as_published import measure_as_published
+    from marscf.evaluation.measurements import table
+
+    chosen = {name: getattr(args, name) for name in ("images", "seed", "device")}
+    entries = measure_as_published(Path(args.run_path), **chosen, progress=sys.stderr.isatty())
+    print(table(entries) or "its code evaluates it as we do; nothing was measured")
 
 
 def run_extractor(args: argparse.Namespace) -> None:

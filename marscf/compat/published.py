@@ -7,7 +7,7 @@ first.json   the digest of each file when it was fetched first; another one has 
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from marscf.data.untrusted.unpack import read_zip
 from marscf.errors import CheckpointError, MarscfError, nearest
 from marscf.files import locked, read_json, replacing, write_json
 from marscf.runs import Run
+
 
 def fetch(
     config: Config, scale: str, store: Store, accepted: tuple[str, ...] = (), folder: Path = FOLDER

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 #: A run's file -> the stage that makes it.
 STAGES = {
     "likelihood.json": "evaluate likelihood",
+    "as_published.json": "evaluate as-published",
     "fidelity.json": "evaluate fidelity",
     "interpolation.csv": "study interpolate",
     "latent_correlation.npz": "study latents",
@@ -83,7 +84,8 @@ def _run(path: str, config: RunConfig, metrics: "pandas.DataFrame") -> dict[str,
         metrics["dataset"].eq(run.dataset) & metrics["system"].eq(run.system) & metrics["seed"].eq(run.seed)
     ]
     host = receipt.get("host") or {}
-    stages = ["train", *(stage for file, stage in STAGES.items() if (Path(path) / file).is_file())]
+    made = f"checkpoints --run {path}" if receipt.get("imported_from") else f"train {path}"
+    stages = [f"{stage} {path}" for file, stage in STAGES.items() if (Path(path) / file).is_file()]
     return {
         **vars(run),
         "anchor": tables.anchor(vars(run)),
@@ -94,7 +96,7 @@ def _run(path: str, config: RunConfig, metrics: "pandas.DataFrame") -> dict[str,
         "config_text": json.dumps(config.to_json(), indent=1),
         "machine": device(host),
         "duration": _duration(receipt.get("seconds") or 0),
-        "commands": [f"marscf {stage} {path}" for stage in stages],
+        "commands": [f"marscf {command}" for command in (made, *stages)],
         "numbers": [
             {
                 "title": title(row["metric"]),

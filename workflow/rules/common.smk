@@ -207,6 +207,7 @@ NOTEBOOK = os.path.relpath(os.path.join(workflow.basedir, "workflow", "notebooks
 def measurements(wildcards=None):
     """Every file that `marscf report collect` puts together."""
     parts = ["receipt", "likelihood"] + ["fidelity"] * (FIDELITY.extractor != "none")
+    parts += ["as_published"] * SCALE.published
     files = [f"{run}/{part}.json" for run in runs() for part in parts]
     if FIDELITY.extractor != "none":
         files += [

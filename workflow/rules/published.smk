@@ -25,3 +25,24 @@ rule import_run:
         run=subpath(output.receipt, parent=True),
     shell:
         "marscf checkpoints --run {params.run} > {log} 2>&1"
+
+
+rule as_published:
+    input:
+        receipt=f"{RUN}/receipt.json",
+        manifest="data/datasets/{dataset}/manifest.json",
+        scores=f"{RUN}/likelihood.npz",
+    output:
+        f"{RUN}/as_published.json",
+    log:
+        f"{LOGS}/as_published.log",
+    threads: SCALE.resources.threads
+    resources:
+        **JOB,
+    params:
+        code=code("as-published"),
+        only=only("images"),
+        run=subpath(input.receipt, parent=True),
+        device=device,
+    shell:
+        "marscf evaluate as-published {params.run} {params.only} {params.device} > {log} 2>&1"
