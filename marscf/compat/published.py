@@ -4,22 +4,26 @@ index.json   the runs, the files that were left out and why, the checkpoints tha
 first.json   the digest of each file when it was fetched first; another one has to be accepted by name
 """
 
-import shutil
+import zipfile
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from marscf.compat.code import Foreign
 from marscf.compat.importing import import_checkpoint, inspect
 from marscf.compat.index import FIRST, FOLDER, INDEX, Published, published_runs
+from marscf.compat.torch_file import BLOCK, LARGEST_FILE
 from marscf.config import Checkpoint, Config
 from marscf.data.sources import Store
-from marscf.data.untrusted.unpack import read_zip
+from marscf.data.untrusted.unpack import check_name, copy_member, open_zip
 from marscf.errors import CheckpointError, MarscfError, nearest
 from marscf.files import locked, read_json, replacing, write_json
 from marscf.runs import Run
+
+MOST_MEMBERS = 1000  # checkpoints in an archive
+LARGEST_RATIO = 4  # of unpacked to packed bytes: weights hardly get smaller
+
 
 def fetch(
     config: Config, scale: str, store: Store, accepted: tuple[str, ...] = (), folder: Path = FOLDER
@@ -40,10 +44,11 @@ def fetch(
             try:
                 source = store.find(checkpoint.name, checkpoint.source)
                 _compare_with_first(checkpoint, source.sha256, accepted, folder)
-                files = _files(checkpoint, source.path, folder)
+                files, unread = _files(checkpoint, source.path, folder)
             except MarscfError as error:
                 missing.append({"checkpoint": checkpoint.name, "reason": str(error)})
                 continue
+            left += [{"checkpoint": checkpoint.name, **entry} for entry in unread]
             for file in files:
                 try:
                     of = inspect(file)
@@ -69,7 +74,11 @@ def fetch(
 def _compare_with_first(checkpoint: Checkpoint, sha256: str, accepted: tuple[str, ...], folder: Path) -> None:
     """Note the digest of a file that is fetched first; raise `CheckpointError` for another one later."""
     path = folder / FIRST
-    first: dict[str, str] = read_json(path) if path.is_file() else {}
+    first: dict[str, str] = read_json(path) if path.exists() else {}
+    if not isinstance(first, dict) or not all(isinstance(digest, str) for digest in first.values()):
+        raise CheckpointError(
+            f"{path} is no list of digests; delete it, and every file counts as a first one"
+        )
     known = checkpoint.source.sha256 or first.get(checkpoint.name)
     if known is not None and known != sha256 and checkpoint.name not in accepted:
         raise CheckpointError(
@@ -80,27 +89,40 @@ def _compare_with_first(checkpoint: Checkpoint, sha256: str, accepted: tuple[str
         write_json(path, {**first, checkpoint.name: sha256})
 
 
-def _files(checkpoint: Checkpoint, path: Path, folder: Path) -> list[Foreign]:
-    """Return the checkpoints in a fetched file."""
+def _files(checkpoint: Checkpoint, path: Path, folder: Path) -> tuple[list[Foreign], list[dict[str, str]]]:
+    """Return the checkpoints in a fetched file, and the members of an archive that can't be unpacked."""
     if checkpoint.suffix is None:
-        return [Foreign(path, checkpoint.code)]
-    inside = folder / checkpoint.name
-    found = sorted(_unpack(path, checkpoint.suffix, inside))
-    if not found:
+        return [Foreign(path, checkpoint.code)], []
+    endings = (checkpoint.suffix, *([checkpoint.hparams] if checkpoint.hparams else []))
+    found: dict[str, Path] = {}
+    left: list[dict[str, str]] = []
+    with open_zip(path, path) as archive:
+        members = [info for info in archive.infolist() if info.filename.endswith(endings)]
+        if len(members) > MOST_MEMBERS:
+            raise CheckpointError(f"{path}: it has more than {MOST_MEMBERS} files {' and '.join(endings)}")
+        for info in members:
+            name = Path(info.filename).name
+            try:
+                if name in found:
+                    raise CheckpointError(f"{path}: another file of it has the name {name!r}")
+                found[name] = _unpack(archive, info, folder / checkpoint.name / name, path)
+            except MarscfError as error:
+                left.append({"file": info.filename, "reason": str(error)})
+    hparams = [found.pop(name) for name in list(found) if not name.endswith(checkpoint.suffix)]
+    if not found and not left:
         raise CheckpointError(f"{path}: no file {checkpoint.suffix} in it")
-    hparams = None
-    if checkpoint.hparams is not None:
-        hparams = next(_unpack(path, checkpoint.hparams, inside), None)
-    return [Foreign(file, checkpoint.code, hparams=hparams) for file in found]
+    of = hparams[0] if hparams else None
+    return [Foreign(found[name], checkpoint.code, hparams=of) for name in sorted(found)], left
 
 
-def _unpack(archive: Path, suffix: str, target: Path) -> Iterator[Path]:
-    """Write the members of a zip whose names end so into one folder, by the last part of their names."""
-    for name, stream in read_zip(archive, archive, suffix):
-        path = target / Path(name).name
-        with replacing(path) as temporary, open(temporary, "wb") as copy:
-            shutil.copyfileobj(stream, copy, 1 << 20)
-        yield path
+def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path, place: Path) -> Path:
+    """Write a member of a zip to a file; raises `MarscfError` where it is unsafe, damaged or a bomb."""
+    check_name(info.filename, place)
+    if info.file_size > LARGEST_RATIO * info.compress_size + BLOCK or info.file_size > LARGEST_FILE:
+        raise CheckpointError(f"{info.filename!r} unpacks to {info.file_size:,} bytes, more than weights do")
+    with replacing(target) as temporary, open(temporary, "wb") as copy:
+        copy_member(archive, info, copy, place)
+    return target
 
 
 def import_published(run: str, folder: Path = FOLDER) -> dict[str, Any]:
@@ -108,4 +130,8 @@ def import_published(run: str, folder: Path = FOLDER) -> dict[str, Any]:
     known = {entry.run: entry for entry in published_runs(folder)}
     if run not in known:
         raise CheckpointError(f"{run} is not a run of a published checkpoint{nearest(run, known)}")
+    if inspect(known[run].foreign) != known[run].config:
+        raise CheckpointError(
+            f"{known[run].foreign.path} is no longer what was listed; list it again: marscf checkpoints"
+        )
     return import_checkpoint(known[run].foreign, run, again=True)
