@@ -5,6 +5,7 @@ is asked for. Time and memory are bounded by the bytes of the pickles: whatever 
 before is counted as if it were read again.
 """
 
+import gc
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable
@@ -118,6 +119,16 @@ class Unpickler(pickle._Unpickler):
             ("torch._utils", "_rebuild_tensor"): _tensor,
             ("torch._utils", "_rebuild_parameter"): _parameter,
         }
+
+    def load(self) -> Any:
+        """Read one pickle. Nothing is collected meanwhile: among millions of objects that takes most time."""
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            return super().load()
+        finally:
+            if collects:
+                gc.enable()
 
     def find_class(self, module: str, name: str) -> Any:
         """Return what stands for a class or function that the file names."""
