@@ -84,7 +84,9 @@ class Bounded:
 
     def read(self, count: int) -> bytes:
         """Read some bytes."""
-        self.spend(count)
+        self.left -= count  # as `spend` does, once for each operation
+        if self.left < 0:
+            self.spend(0)
         return self.stream.read(count)
 
     def readline(self) -> bytes:

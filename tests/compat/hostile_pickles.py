@@ -47,7 +47,7 @@ def unfolding(levels=60):
 
 
 def commands(mark):
-    """Values that run a command, or call a function of torch, numpy or their code, where they are unpickled."""
+    """Values that run a command, or call a function of torch, numpy or their code."""
     touch, write = text(f"touch {mark}"), text(f"open({str(mark)!r}, 'w')")
     old = b"cos\nsystem\n(" + touch + b"t"
     return {
@@ -141,7 +141,9 @@ LARGE_ODD = {
     "a storage whose key unfolds": tensor(storage(key=unfolding())),
     "a shape that unfolds": tensor(shape=unfolding(), strides=unfolding()),
     "keys that collide": b"}(" + b"".join(number(k * (2**61 - 1)) + b"N" for k in range(1, 200_000)) + b"u",
-    "arguments that are copied": b"(" + b"N" * MANY + b"t" + keep(1) + (name("lib", "X") + get(1) + b"R") * 100_000,
+    "arguments that are copied": (
+        b"(" + b"N" * MANY + b"t" + keep(1) + (name("lib", "X") + get(1) + b"R") * 100_000
+    ),
     "pairs that are copied": (
         b"](" + (text("k") + b"N\x86") * MANY + b"e\x85" + keep(1)
         + (name("collections", "OrderedDict") + get(1) + b"R") * 50_000
@@ -150,7 +152,9 @@ LARGE_ODD = {
         b"}(" + b"".join(text(str(k)) + b"N" for k in range(MANY)) + b"u" + keep(1)
         + name("lib", "X") + b")R" + (get(1) + b"b") * 300_000
     ),
-    "references that are copied": b"(" + text("storage") + b"N" * MANY + b"t" + keep(1) + (get(1) + b"Q") * 500_000,
+    "references that are copied": (
+        b"(" + text("storage") + b"N" * MANY + b"t" + keep(1) + (get(1) + b"Q") * 500_000
+    ),
     "classes without end": b"".join(name("torch", f"C{k}") for k in range(250_000)),
     "empty dicts": b"}" * 4_000_000,
     "ordered dicts": name("collections", "OrderedDict") + keep(1) + (get(1) + b")R") * 550_000,

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from marscf.cli import main
 
-SECONDS, BYTES = 10, 2 << 30  # whatever a file holds
+SECONDS, BYTES = 10, 2 << 30  # of the processor, and of memory, whatever a file holds
 MUTANTS = int(os.environ.get("MARSCF_HOSTILE_FILES") or 120)
 CODES = list(hostile.NAMES)
 
@@ -40,13 +40,13 @@ class Attempts:
 
     def path(self, label, code, path, *more, named):
         """Import a file; return whether it became a run, and note what is wrong with how it ended."""
-        started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        started, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         self.count += 1
         try:
             status = main(["import", str(path), "--code", code, "--out", str(self.out), *more])
         except (Exception, SystemExit) as error:
             status = repr(error)
-        took = time.monotonic() - started
+        took = time.process_time() - started
         grew = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10
         line = self.capsys.readouterr().err
         wrong = []
@@ -72,6 +72,9 @@ class Attempts:
     def finish(self, least):
         assert not self.faults, "\n".join([f"{len(self.faults)} of {self.count}", *self.faults[:40]])
         assert self.count >= least
+
+
+pytestmark = pytest.mark.timeout(600)  # a file may not wait for anything
 
 
 @pytest.fixture
@@ -176,7 +179,10 @@ def test_hyper_parameters_of_glow(attempts):
     for number, content in enumerate(hostile.HPARAMS):
         path.write_bytes(content)
         whole = hostile.saved(hostile.content_of("glow-pytorch"), bool(number % 2))
-        named = "" if content.startswith(b"{") else path.name  # else the checkpoint's name, or both
+        try:
+            named = hostile.NAMES["glow-pytorch"] if isinstance(json.loads(content), dict) else path.name
+        except (ValueError, RecursionError):
+            named = path.name
         attempts.of(str(content[:60]), "glow-pytorch", whole, "--hparams", str(path), named=named)
     attempts.finish(25)
     assert attempts.imported == 0
@@ -209,7 +215,7 @@ def test_things_in_a_files_place(attempts):
         "sparse",
         "sparse zip",
         "missing",
-        "n" * 5000,
+        "n" * 300,
         "zero\0byte",
     ]
     names += ["empty/below"] + (["locked"] if os.geteuid() else [])
@@ -254,9 +260,9 @@ from marscf.cli import main
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + {bytes}, used + {bytes}))
 for path, code in json.load(sys.stdin):
-    started = time.monotonic()
+    started = time.process_time()
     status = main(["import", path, "--code", code, "--out", "run"])
-    print(json.dumps([path, status, time.monotonic() - started]), flush=True)
+    print(json.dumps([path, status, time.process_time() - started]), flush=True)
 """
 
 

@@ -130,8 +130,8 @@ def test_an_option_of_residual_flow_that_is_not_supported_is_named(option, tmp_p
 
 
 REFUSED_HPARAMS = {
-    "flow_permutation": "shuffle", "y_condition": True, "dataset": "svhn", "flow_coupling": "additive", "K": 2,
-    "L": 1, "hidden_channels": 5, "LU_decomposed": False, "learn_top": False,
+    "flow_permutation": "shuffle", "y_condition": True, "dataset": "svhn", "flow_coupling": "additive",
+    "K": 2, "L": 1, "hidden_channels": 5, "LU_decomposed": False, "learn_top": False,
 }  # fmt: skip
 
 
