@@ -35,6 +35,14 @@ class Interrupted(MarscfError):
     exit_code = EXIT_INTERRUPTED
 
 
+def printable(message: object) -> str:
+    """Return a message as one line: names of files can hold line breaks, and commands for a terminal."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
+        for letter in str(message)
+    )
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `"; did you mean 'x'? (known: …)"` to append to an error about an unknown name."""
     known = sorted(known)

@@ -1,16 +1,20 @@
 """Files written beside their name and renamed, and the hashes that identify them."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from marscf.errors import MarscfError
+
+LARGEST_JSON = 1 << 26  # bytes
 
 
 @contextlib.contextmanager
@@ -82,13 +86,27 @@ def write_json(path: Path | str, value: Any) -> None:
         temporary.write_text(text + "\n")
 
 
+def open_regular(path: Path | str, largest: int) -> IO[bytes]:
+    """Open a file to read; raises `OSError` for a folder, a pipe, and more than `largest` bytes."""
+    try:
+        about = os.stat(path)  # before it is opened: a pipe would wait for a writer
+    except ValueError as error:  # a name that no file can have
+        raise OSError(errno.EINVAL, str(error)) from None
+    if not stat.S_ISREG(about.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")
+    if about.st_size > largest:
+        raise OSError(errno.EFBIG, f"it has {about.st_size:,} bytes, more than {largest:,}")
+    return open(path, "rb")
+
+
 def read_json(path: Path | str) -> Any:
     """Read a JSON file; raises `MarscfError` naming the file where it is missing or damaged."""
     try:
-        return json.loads(Path(path).read_text())
+        with open_regular(path, LARGEST_JSON) as stream:
+            return json.loads(stream.read())
     except FileNotFoundError:
         raise MarscfError(f"no such file: {path}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise MarscfError(f"cannot read {path}: {error}; delete it and run the stage again") from error
 
 

@@ -10,7 +10,7 @@ import sys
 from typing import NoReturn
 
 from marscf import __version__
-from marscf.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, MarscfError, nearest
+from marscf.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, MarscfError, nearest, printable
 
 COMMANDS = {
     "data": ("marscf.cli.data", "download or take from a mirror, verify, decode and split a dataset"),
@@ -39,7 +39,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the error and exit with the code of bad input."""
-        self.exit(EXIT_USER_ERROR, f"{self.prog}: {message}; see {self.prog} --help\n")
+        self.exit(EXIT_USER_ERROR, f"{self.prog}: {printable(message)}; see {self.prog} --help\n")
 
 
 EPILOG = """\
@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     called = next((word for word in arguments if not word.startswith("-")), None)
     if called is not None and called not in COMMANDS:
-        print(f"marscf: unknown stage {called!r}{nearest(called, COMMANDS)}", file=sys.stderr)
+        print(f"marscf: unknown stage {called!r:.100}{nearest(called, COMMANDS)}", file=sys.stderr)
         return EXIT_USER_ERROR
     for name, (module, help_line) in COMMANDS.items():
         command = subparsers.add_parser(name, help=help_line, description=help_line, formatter_class=raw)
@@ -79,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
     except MarscfError as error:
         if args.debug:
             raise
-        print(f"marscf {args.command}: {error}", file=sys.stderr)
+        print(f"marscf {args.command}: {printable(error)}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print(f"marscf {args.command}: interrupted", file=sys.stderr)

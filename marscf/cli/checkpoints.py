@@ -34,10 +34,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Fetch and list, or import one."""
     from marscf.compat.published import fetch, import_published
+    from marscf.errors import printable
 
     if args.run:
         receipt = import_published(args.run)
-        print(f"{args.run}: {receipt['parameters']:,} parameters from {receipt['imported_from']}")
+        print(printable(f"{args.run}: {receipt['parameters']:,} parameters from {receipt['imported_from']}"))
         return
     from marscf.config import load_config
     from marscf.data.sources import Store
@@ -45,8 +46,8 @@ def run(args: argparse.Namespace) -> None:
     store = Store(Path("data/sources"), args.mirror, args.offline)
     index = fetch(load_config(), args.scale, store, tuple(args.accept))
     for entry in index["runs"]:
-        print(f"{entry['run']}: {Path(entry['foreign']['path']).name} of {entry['checkpoint']}")
+        print(printable(f"{entry['run']}: {Path(entry['foreign']['path']).name} of {entry['checkpoint']}"))
     for entry in index["left"]:
-        print(f"left out: {entry['file']} of {entry['checkpoint']}: {entry['reason']}")
+        print(printable(f"left out: {entry['file']} of {entry['checkpoint']}: {entry['reason']}"))
     for entry in index["missing"]:
-        print(f"missing: {entry['checkpoint']}: {entry['reason']}")
+        print(printable(f"missing: {entry['checkpoint']}: {entry['reason']}"))

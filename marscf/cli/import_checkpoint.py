@@ -28,6 +28,7 @@ def run(args: argparse.Namespace) -> None:
     """Import the checkpoint."""
     from marscf.compat.code import Foreign
     from marscf.compat.importing import import_checkpoint
+    from marscf.errors import printable
 
     receipt = import_checkpoint(Foreign(args.checkpoint, args.code, args.name, args.hparams), args.out)
-    print(f"{args.out}: {receipt['parameters']:,} parameters from {receipt['imported_from']}")
+    print(printable(f"{args.out}: {receipt['parameters']:,} parameters from {receipt['imported_from']}"))

@@ -33,6 +33,13 @@ class Foreign:
         return self.name or self.path.name
 
 
+def plain(value: object) -> str:
+    """A value of a foreign file as an error shows it; nothing else of it, for it can unfold for ever."""
+    return (
+        f"{value!r:.50}" if isinstance(value, str | int | float | None) else f"a {type(value).__name__:.50}"
+    )
+
+
 @dataclass(frozen=True)
 class Found:
     """The run that a checkpoint is: dataset, system, model with options, shape (C, H, W) of the images."""

@@ -1,7 +1,8 @@
 """Checkpoints of github.com/y0ast/Glow-PyTorch: Glow (Kingma and Dhariwal, arXiv 1807.03039) on CIFAR-10.
 
 A file is one state dict, or a dict with it under "model". Sizes are those of its tensors. `hparams.json`,
-where it is at hand, must agree with them.
+where it is at hand, must agree with them. It is needed where channels are reversed between steps, for then
+no tensor says so.
 """
 
 import re
@@ -11,19 +12,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from marscf.compat.code import Found
+from marscf.compat.code import Found, plain
 from marscf.compat.tensors import Tensors
-from marscf.compat.torch_file import StoredTensor, TorchFile
+from marscf.compat.torch_file import TorchFile
+from marscf.compat.torch_pickle import StoredTensor
 from marscf.errors import CheckpointError
 from marscf.models.base import FlowModel
 
-#: What `hparams.json` must say, where it says it.
-REQUIRED = {
-    "flow_coupling": "affine",
-    "flow_permutation": "invconv",
-    "y_condition": False,
-    "dataset": "cifar10",
+#: What `hparams.json` may say.
+SUPPORTED = {
+    "flow_coupling": ("affine", "additive"),
+    "flow_permutation": ("invconv", "reverse"),
+    "y_condition": (False,),
+    "dataset": ("cifar10",),
 }
+MOST_LEVELS = 10
+OPEN = 1000.0  # what makes the sigmoid of a scale 1
 #: Our names → theirs, of what follows the level and the step.
 RENAMED = {
     "actnorm.bias": "actnorm.bias",
@@ -45,10 +49,15 @@ RENAMED = {
 
 def infer(file: TorchFile, name: str, hparams: Mapping[str, Any]) -> Found:
     """Return what run a checkpoint is; raises `CheckpointError` for a model that ours is not."""
-    for key, needed in REQUIRED.items():
-        if key in hparams and hparams[key] != needed:
-            raise CheckpointError(f"{file.path}: its {key} is not {needed!r}, which alone is supported")
+    for key, known in SUPPORTED.items():
+        if key in hparams and hparams[key] not in known:
+            words = " or ".join(map(repr, known))
+            raise CheckpointError(
+                f"{file.path}: its {key} is {plain(hparams[key])}; only {words} is supported"
+            )
     tensors = _tensors(file)
+    if labelled := [key for key in tensors.state if key.startswith("project_")]:
+        raise CheckpointError(f"{file.path}: it has {min(labelled)[:100]!r}: y_condition is not supported")
     top = tensors.shape("prior_h")
     if len(top) != 4 or top[2] != top[3] or top[1] % 2:
         raise CheckpointError(f"{file.path}: 'prior_h' has shape {top}, which no Glow gives")
@@ -62,17 +71,31 @@ def infer(file: TorchFile, name: str, hparams: Mapping[str, Any]) -> Found:
     if splits and splits[0] == steps:  # the first split follows the steps at once
         steps -= 1
     levels = len(splits) + 1
+    if levels > MOST_LEVELS:
+        raise CheckpointError(f"{file.path}: its tensors claim {levels} levels, which no model has")
     features, side = top[1] // 2, top[2] << levels
     channels = features >> (levels + 1)
-    sizes = {
+    hidden = tensors.shape("flow.layers.1.block.0.conv.weight")[:1]
+    if not hidden:
+        raise CheckpointError(f"{file.path}: 'flow.layers.1.block.0.conv.weight' is no convolution")
+    says: dict[str, Any] = {
         "K": steps,
         "L": levels,
-        "hidden_channels": tensors.shape("flow.layers.1.block.0.conv.weight")[0],
+        "hidden_channels": hidden[0],
+        "flow_coupling": "additive" if _additive(tensors, channels) else "affine",
+        "learn_top": "learn_top_fn.conv.bias" in tensors.state,
     }
-    for key, size in sizes.items():
-        if hparams.get(key, size) != size:
+    if _mixes(tensors):
+        says["flow_permutation"] = "invconv"
+        says["LU_decomposed"] = "flow.layers.1.invconv.weight" not in tensors.state
+    elif "flow_permutation" not in hparams:
+        raise CheckpointError(
+            f"{file.path}: no tensor says how its channels are permuted; give --hparams hparams.json"
+        )
+    for key, value in says.items():
+        if type(hparams.get(key, value)) is not type(value) or hparams.get(key, value) != value:
             raise CheckpointError(
-                f"{file.path}: hparams.json says {key} {hparams[key]!r}, the tensors {size}"
+                f"{file.path}: hparams.json says {key} {plain(hparams[key])}, the tensors {value}"
             )
     if (channels, side) != (3, 32):
         raise CheckpointError(
@@ -88,7 +111,7 @@ def infer(file: TorchFile, name: str, hparams: Mapping[str, Any]) -> Found:
             "prior": "gaussian",
             "levels": levels,
             "steps": steps,
-            "channels": sizes["hidden_channels"],
+            "channels": hidden[0],
             "shift_first": True,
         },
     )
@@ -97,8 +120,10 @@ def infer(file: TorchFile, name: str, hparams: Mapping[str, Any]) -> Found:
 def weights(file: TorchFile, model: FlowModel, options: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return the weights of our model, built with `options`; its own tensors give the shapes."""
     tensors = _tensors(file)
-    tensors.left.discard("prior_h")  # zeros
+    if tensors.take("prior_h", tensors.shape("prior_h")).any():
+        raise CheckpointError(f"{file.path}: 'prior_h' is not zero")
     steps: int = options["steps"]
+    additive = _additive(tensors, model.shape[0])
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     found: dict[str, Tensor] = {}
     for name, shape in shapes.items():
@@ -109,7 +134,9 @@ def weights(file: TorchFile, model: FlowModel, options: Mapping[str, Any]) -> di
             theirs = f"flow.layers.{place + int(step)}."
         else:
             theirs = f"flow.layers.{place + steps}."
-        if rest in RENAMED:
+        if additive and rest.startswith("coupling.net.last."):
+            found[name] = _shift_alone(tensors, theirs + RENAMED[rest], shape)
+        elif rest in RENAMED:
             found[name] = _value(tensors, theirs + RENAMED[rest], shape)
         elif rest.endswith("initialised"):
             found[name] = torch.tensor(True)
@@ -138,6 +165,25 @@ def _value(tensors: Tensors, name: str, shape: tuple[int, ...]) -> Tensor:
     return tensors.take(name, shape)
 
 
+def _additive(tensors: Tensors, channels: int) -> bool:
+    """Whether the couplings have no scale: the first one's network then has half of the outputs."""
+    return tensors.shape("flow.layers.1.block.4.conv.bias") == (2 * channels,)
+
+
+def _mixes(tensors: Tensors) -> bool:
+    """Whether 1×1 convolutions mix the channels; if not, steps only permute them."""
+    return any(".invconv." in key for key in tensors.state)
+
+
+def _shift_alone(tensors: Tensors, name: str, shape: tuple[int, ...]) -> Tensor:
+    """A tensor of the last layer of an additive coupling, as of an affine one whose scale is exactly 1."""
+    value = torch.zeros(shape)
+    value[0::2] = tensors.take(name, (shape[0] // 2, *shape[1:]))
+    if name.endswith("bias"):
+        value[1::2] = OPEN
+    return value
+
+
 def _top(tensors: Tensors, shape: tuple[int, ...]) -> Tensor:
     """The last level's moments: their convolution of zeros gives its scaled bias, means before log-scales."""
     moments = torch.zeros(shape)
@@ -152,7 +198,12 @@ def _top(tensors: Tensors, shape: tuple[int, ...]) -> Tensor:
 
 
 def _conv1x1(tensors: Tensors, prefix: str, shape: tuple[int, ...]) -> dict[str, Tensor]:
-    """The factors of an invertible 1×1 convolution, or of the plain matrix in their place."""
+    """The factors of an invertible 1×1 convolution, of the plain matrix in its place, or of a reversal."""
+    if not _mixes(tensors):
+        start = torch.zeros(shape)
+        reversal = torch.eye(shape[0]).flip(0)
+        ones = torch.ones(shape[0])
+        return {"lower": start, "upper": start, "log_s": 0 * ones, "sign_s": ones, "permutation": reversal}
     if f"{prefix}weight" in tensors.state:
         matrix = tensors.take(f"{prefix}weight", shape).double()
         permutation, lower, upper = torch.linalg.lu(matrix)
@@ -168,14 +219,10 @@ def _conv1x1(tensors: Tensors, prefix: str, shape: tuple[int, ...]) -> dict[str,
         }
         return {name: value.float() for name, value in factors.items()}
     side = shape[:1]
-    factors = {
+    return {
         "lower": tensors.take(f"{prefix}lower", shape).tril(-1),  # their diagonal counts for nothing
         "upper": tensors.take(f"{prefix}upper", shape).triu(1),
         "log_s": tensors.take(f"{prefix}log_s", side),
-        "sign_s": tensors.take(f"{prefix}sign_s", side),
-        "permutation": tensors.take(f"{prefix}p", shape),
+        "sign_s": tensors.signs(f"{prefix}sign_s", side),
+        "permutation": tensors.permutation(f"{prefix}p", shape),
     }
-    permutation = factors["permutation"]
-    if not torch.equal(permutation @ permutation.T, torch.eye(len(permutation))):
-        raise CheckpointError(f"{tensors.file.path}: '{prefix}p' is no permutation")
-    return factors

@@ -17,8 +17,8 @@ from torch import Tensor
 from marscf.compat import glow_pytorch, mar_scf, residual_flows
 from marscf.compat.code import Foreign, Found, OwnProtocol
 from marscf.compat.torch_file import TorchFile
-from marscf.errors import CheckpointError, nearest
-from marscf.files import seed_from, sha256_file, write_json
+from marscf.errors import CheckpointError, MarscfError, nearest
+from marscf.files import open_regular, seed_from, sha256_file, write_json
 from marscf.models import WEIGHTS, build, save
 from marscf.models.base import FlowModel
 from marscf.runs import CONFIG, RECEIPT, config_hash
@@ -27,6 +27,9 @@ from marscf.settings import RunConfig
 SCALE = "published"
 LARGEST_HPARAMS = 1 << 20  # bytes
 LARGEST_SIZE = 1 << 16  # of a model's option; published ones are below 1000
+LARGEST_DEPTH = 3000  # product of the options that are numbers of layers; published ones are below 500
+DEPTHS = ("steps", "blocks", "lstm_layers")
+LARGEST_MODEL = 400_000_000  # numbers; the largest published one has about 250 million
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,13 @@ def read_checkpoint(foreign: Foreign) -> tuple[FlowModel, RunConfig]:
     """
     with TorchFile(foreign.path) as file:
         config = _infer(file, foreign)
-        with torch.device("meta"):
-            outline = build(config)
-        assert isinstance(outline, FlowModel)
+        outline = _outline(file, config)
         weights = CODES[foreign.code].weights(file, outline, config.options)
     if missing := outline.state_dict().keys() - weights.keys():
         raise CheckpointError(f"{foreign.path}: nothing in it gives our {min(missing)!r}")
+    for name, tensor in weights.items():
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{foreign.path}: our {name!r} would not be finite")
     model = build(config)
     assert isinstance(model, FlowModel)
     model.load_state_dict(weights)
@@ -83,12 +87,33 @@ def _infer(file: TorchFile, foreign: Foreign) -> RunConfig:
     return _config(found, foreign.seed)
 
 
+def _outline(file: TorchFile, config: RunConfig) -> FlowModel:
+    """Our model without memory for its weights; raises `CheckpointError` where the file cannot hold them."""
+    try:
+        with torch.device("meta"):
+            outline = build(config)
+    except MarscfError as error:  # options that the model does not allow
+        raise CheckpointError(f"{file.path}: {error}") from None
+    assert isinstance(outline, FlowModel)
+    numbers = sum(tensor.numel() for tensor in outline.state_dict().values())
+    if numbers > LARGEST_MODEL or numbers > 2 * file.length:  # a number takes at least two bytes
+        raise CheckpointError(
+            f"{file.path}: its shapes are those of a model of {numbers:,} numbers, which it can't hold"
+        )
+    return outline
+
+
 def _check_sizes(path: Path, options: Mapping[str, Any]) -> None:
     """Raise `CheckpointError` for sizes that no model has: a file's shapes can claim anything."""
     for name, value in options.items():
         for number in value if isinstance(value, list) else [value]:
             if isinstance(number, int) and number > LARGEST_SIZE:
-                raise CheckpointError(f"{path}: its tensors claim {name} {number}, which no model has")
+                raise CheckpointError(f"{path}: it claims {name} {number}, which no model has")
+    depth = 1 + options["levels"]
+    for value in (options.get(name, 1) for name in DEPTHS):
+        depth *= sum(value) if isinstance(value, list) else value
+    if depth > LARGEST_DEPTH:
+        raise CheckpointError(f"{path}: it claims more layers than any model has")
 
 
 def _config(found: Found, seed: int) -> RunConfig:
@@ -115,10 +140,12 @@ def _read_hparams(path: Path | None) -> Mapping[str, Any]:
     if path is None:
         return {}
     try:
-        with open(path, "rb") as stream:
-            hparams = json.loads(stream.read(LARGEST_HPARAMS))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"cannot read {path}: {' '.join(str(error).split())[:200]}") from None
+        with open_regular(path, LARGEST_HPARAMS) as stream:
+            hparams = json.loads(stream.read())
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is no JSON: {' '.join(str(error).split())[:200]}") from None
     if not isinstance(hparams, dict):
         raise CheckpointError(f"{path}: its hyper-parameters are no JSON object")
     return hparams

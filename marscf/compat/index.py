@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from marscf.compat.code import Foreign
+from marscf.errors import CheckpointError, MarscfError
 from marscf.files import read_json
 from marscf.settings import RunConfig
 
@@ -39,6 +40,9 @@ class Published:
     def from_json(cls, entry: dict[str, Any]) -> "Published":
         """Read an entry of the index."""
         foreign = dict(entry["foreign"])
+        texts = [entry[name] for name in ("run", "checkpoint", "source_sha256")]
+        if any(not isinstance(text, str) for text in [*texts, foreign["code"]]):
+            raise TypeError("a name is no text")
         paths = {name: Path(foreign[name]) for name in ("path", "hparams") if foreign[name] is not None}
         config = RunConfig.from_json(entry["config"], "index")
         return cls(**{**entry, "foreign": Foreign(**{**foreign, **paths}), "config": config})
@@ -46,4 +50,11 @@ class Published:
 
 def published_runs(folder: Path = FOLDER) -> list[Published]:
     """Return what the index lists; raises `MarscfError` where nothing was fetched."""
-    return [Published.from_json(entry) for entry in read_json(folder / INDEX)["runs"]]
+    path = folder / INDEX
+    content = read_json(path)
+    try:
+        return [Published.from_json(entry) for entry in content["runs"]]
+    except (KeyError, TypeError, ValueError, MarscfError) as error:
+        raise CheckpointError(
+            f"{path} is no index of checkpoints ({str(error)[:200]}); run marscf checkpoints again"
+        ) from None

@@ -173,13 +173,16 @@ def _convert(reader: Tensors, ours: str, theirs: str, shape: tuple[int, ...]) ->
     if "bias_*h" in theirs:
         return reader.take(theirs.replace("*", "i"), shape) + reader.take(theirs.replace("*", "h"), shape)
     if theirs.endswith("is_initialized"):
-        return reader.take(theirs, (1,), flag=True)[0] != 0
+        if reader.take(theirs, (1,), flag=True)[0] == 0:
+            raise CheckpointError(f"{reader.file.path}: {theirs!r} says that it was never trained")
+        return torch.tensor(True)
     if "actnorm" in theirs:
         return reader.take(theirs, (1, *shape))[0]
-    tensor = reader.take(theirs, shape)
-    if ours.endswith("permutation") and not torch.equal(tensor @ tensor.T, torch.eye(len(tensor))):
-        raise CheckpointError(f"{reader.file.path}: {theirs!r} is no permutation")
-    return tensor
+    if ours.endswith("permutation"):
+        return reader.permutation(theirs, shape)
+    if ours.endswith("sign_s"):
+        return reader.signs(theirs, shape)
+    return reader.take(theirs, shape)
 
 
 def weights(file: TorchFile, model: FlowModel, options: Mapping[str, Any]) -> dict[str, Tensor]:

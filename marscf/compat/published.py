@@ -4,7 +4,7 @@ index.json   the runs, the files that were left out and why, the checkpoints tha
 first.json   the digest of each file when it was fetched first; another one has to be accepted by name
 """
 
-import shutil
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,12 +14,16 @@ from typing import Any
 from marscf.compat.code import Foreign
 from marscf.compat.importing import import_checkpoint, inspect
 from marscf.compat.index import FIRST, FOLDER, INDEX, Published, published_runs
+from marscf.compat.torch_file import BLOCK, LARGEST_FILE
 from marscf.config import Checkpoint, Config
 from marscf.data.sources import Store
-from marscf.data.untrusted.unpack import read_zip
+from marscf.data.untrusted.unpack import check_name, copy_member, open_zip
 from marscf.errors import CheckpointError, MarscfError, nearest
 from marscf.files import locked, read_json, replacing, write_json
 from marscf.runs import Run
+
+MOST_MEMBERS = 1000  # checkpoints in an archive
+LARGEST_RATIO = 20  # of unpacked to packed bytes: weights hardly get smaller
 
 
 def fetch(
@@ -30,47 +34,53 @@ def fetch(
     A file that differs from the one that was fetched first is refused, unless its checkpoint is `accepted`.
     Raises `MarscfError` where there is no checkpoint at all.
     """
-    found: list[Published] = []
+    readable: list[tuple[str, str, Foreign]] = []  # checkpoint, digest of its file, what is inside
     left: list[dict[str, str]] = []
     missing: list[dict[str, str]] = []
-    numbers: Counter[tuple[str, str]] = (
-        Counter()
-    )  # several of one system and dataset are told apart as seeds are
     with locked(folder):
         for checkpoint in config.checkpoints.values():
             try:
                 source = store.find(checkpoint.name, checkpoint.source)
                 _compare_with_first(checkpoint, source.sha256, accepted, folder)
-                files = _files(checkpoint, source.path, folder)
+                files, unread = _files(checkpoint, source.path, folder)
             except MarscfError as error:
                 missing.append({"checkpoint": checkpoint.name, "reason": str(error)})
                 continue
             for file in files:
                 try:
-                    of = inspect(file)
-                    config.dataset(of.dataset)
+                    config.dataset(inspect(file).dataset)
+                    readable.append((checkpoint.name, source.sha256, file))
                 except MarscfError as error:
-                    name = file.published_name
-                    left.append({"checkpoint": checkpoint.name, "file": name, "reason": str(error)})
-                    continue
-                number = numbers[of.dataset, of.system]
-                numbers[of.dataset, of.system] += 1
-                run = Run(scale, of.dataset, of.system, number)
-                foreign = replace(file, seed=number)
-                of = inspect(foreign)
-                found.append(Published(str(run.path), checkpoint.name, source.sha256, foreign, of))
-        if not found:
+                    unread.append({"file": file.published_name, "reason": str(error)})
+            left += [{"checkpoint": checkpoint.name, **entry} for entry in unread]
+        if not readable:
             reasons = "; ".join(entry["reason"] for entry in [*missing, *left])
             raise MarscfError(f"no published checkpoint can be read: {reasons[:1000] or 'none is declared'}")
-        index = {"runs": [entry.to_json() for entry in found], "left": left, "missing": missing}
+        runs = [entry.to_json() for entry in _as_runs(readable, scale)]
+        index = {"runs": runs, "left": left, "missing": missing}
         write_json(folder / INDEX, index)
     return index
+
+
+def _as_runs(readable: list[tuple[str, str, Foreign]], scale: str) -> Iterator[Published]:
+    """Yield the runs. Several of one system and dataset are told apart as seeds are, the largest first."""
+    numbers: Counter[tuple[str, str]] = Counter()
+    for name, sha256, file in sorted(readable, key=lambda entry: -entry[2].path.stat().st_size):
+        of = inspect(file)
+        number = numbers[of.dataset, of.system]
+        numbers[of.dataset, of.system] += 1
+        run, foreign = Run(scale, of.dataset, of.system, number), replace(file, seed=number)
+        yield Published(str(run.path), name, sha256, foreign, inspect(foreign))
 
 
 def _compare_with_first(checkpoint: Checkpoint, sha256: str, accepted: tuple[str, ...], folder: Path) -> None:
     """Note the digest of a file that is fetched first; raise `CheckpointError` for another one later."""
     path = folder / FIRST
-    first: dict[str, str] = read_json(path) if path.is_file() else {}
+    first: dict[str, str] = read_json(path) if path.exists() else {}
+    if not isinstance(first, dict) or not all(isinstance(digest, str) for digest in first.values()):
+        raise CheckpointError(
+            f"{path} is no list of digests; delete it, and every file counts as a first one"
+        )
     known = checkpoint.source.sha256 or first.get(checkpoint.name)
     if known is not None and known != sha256 and checkpoint.name not in accepted:
         raise CheckpointError(
@@ -81,27 +91,40 @@ def _compare_with_first(checkpoint: Checkpoint, sha256: str, accepted: tuple[str
         write_json(path, {**first, checkpoint.name: sha256})
 
 
-def _files(checkpoint: Checkpoint, path: Path, folder: Path) -> list[Foreign]:
-    """Return the checkpoints in a fetched file."""
+def _files(checkpoint: Checkpoint, path: Path, folder: Path) -> tuple[list[Foreign], list[dict[str, str]]]:
+    """Return the checkpoints in a fetched file, and the members of an archive that can't be unpacked."""
     if checkpoint.suffix is None:
-        return [Foreign(path, checkpoint.code)]
-    inside = folder / checkpoint.name
-    found = sorted(_unpack(path, checkpoint.suffix, inside))
-    if not found:
+        return [Foreign(path, checkpoint.code)], []
+    endings = (checkpoint.suffix, *([checkpoint.hparams] if checkpoint.hparams else []))
+    found: dict[str, Path] = {}
+    left: list[dict[str, str]] = []
+    with open_zip(path, path) as archive:
+        members = [info for info in archive.infolist() if info.filename.endswith(endings)]
+        if len(members) > MOST_MEMBERS:
+            raise CheckpointError(f"{path}: it has more than {MOST_MEMBERS} files {' and '.join(endings)}")
+        for info in members:
+            name = Path(info.filename).name
+            try:
+                if name in found:
+                    raise CheckpointError(f"{path}: another file of it has the name {name!r}")
+                found[name] = _unpack(archive, info, folder / checkpoint.name / name, path)
+            except MarscfError as error:
+                left.append({"file": info.filename, "reason": str(error)})
+    hparams = [found.pop(name) for name in list(found) if not name.endswith(checkpoint.suffix)]
+    if not found and not left:
         raise CheckpointError(f"{path}: no file {checkpoint.suffix} in it")
-    hparams = None
-    if checkpoint.hparams is not None:
-        hparams = next(_unpack(path, checkpoint.hparams, inside), None)
-    return [Foreign(file, checkpoint.code, hparams=hparams) for file in found]
+    of = hparams[0] if hparams else None
+    return [Foreign(found[name], checkpoint.code, hparams=of) for name in sorted(found)], left
 
 
-def _unpack(archive: Path, suffix: str, target: Path) -> Iterator[Path]:
-    """Write the members of a zip whose names end so into one folder, by the last part of their names."""
-    for name, stream in read_zip(archive, archive, suffix):
-        path = target / Path(name).name
-        with replacing(path) as temporary, open(temporary, "wb") as copy:
-            shutil.copyfileobj(stream, copy, 1 << 20)
-        yield path
+def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path, place: Path) -> Path:
+    """Write a member of a zip to a file; raises `MarscfError` where it is unsafe, damaged or a bomb."""
+    check_name(info.filename, place)
+    if info.file_size > LARGEST_RATIO * info.compress_size + BLOCK or info.file_size > LARGEST_FILE:
+        raise CheckpointError(f"{info.filename!r} unpacks to {info.file_size:,} bytes, more than weights do")
+    with replacing(target) as temporary, open(temporary, "wb") as copy:
+        copy_member(archive, info, copy, place)
+    return target
 
 
 def import_published(run: str, folder: Path = FOLDER) -> dict[str, Any]:
@@ -109,4 +132,8 @@ def import_published(run: str, folder: Path = FOLDER) -> dict[str, Any]:
     known = {entry.run: entry for entry in published_runs(folder)}
     if run not in known:
         raise CheckpointError(f"{run} is not a run of a published checkpoint{nearest(run, known)}")
+    if inspect(known[run].foreign) != known[run].config:
+        raise CheckpointError(
+            f"{known[run].foreign.path} is no longer what was listed; list it again: marscf checkpoints"
+        )
     return import_checkpoint(known[run].foreign, run, again=True)

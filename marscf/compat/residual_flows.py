@@ -5,15 +5,17 @@ norm of each layer is the one that the stored singular vectors show. It is not c
 averaged parameters.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from marscf.compat.code import Found, OwnProtocol
+from marscf.compat.code import Found, OwnProtocol, plain
 from marscf.compat.tensors import Tensors
-from marscf.compat.torch_file import Inert, TorchFile
+from marscf.compat.torch_file import TorchFile
+from marscf.compat.torch_pickle import Inert
 from marscf.errors import CheckpointError
 from marscf.flows.actnorm import ActNorm
 from marscf.flows.log_det import Poisson
@@ -30,6 +32,7 @@ DATASETS = {
 }
 #: What `args` must say, where they say it: other values are models that ours is not.
 REQUIRED = {
+    "task": "density",
     "block": "resblock",
     "vnorms": "2222",
     "learn_p": False,
@@ -75,18 +78,26 @@ def infer(file: TorchFile, name: str, hparams: Mapping[str, Any]) -> Found:
         raise CheckpointError(f"{file.path}: no args and ema in it; is it a checkpoint of residual-flows?")
     for name, needed in REQUIRED.items():
         if name in args and args[name] != needed:
-            raise CheckpointError(f"{file.path}: its args.{name} is not {needed!r}, which alone is supported")
+            raise CheckpointError(
+                f"{file.path}: its args.{name} is {plain(args[name])}; {needed!r} alone is supported"
+            )
     data, side = args.get("data"), args.get("imagesize", 32)
-    if not isinstance(data, str) or not isinstance(side, int) or (data, side) not in DATASETS:
+    if type(data) is not str or type(side) is not int or (data, side) not in DATASETS:
         known = ", ".join(f"{name} {size}×{size}" for name, size in DATASETS)
-        raise CheckpointError(f"{file.path}: its dataset and image size are none of {known}")
+        raise CheckpointError(
+            f"{file.path}: its args.data {plain(data)} and args.imagesize {plain(side)} are none of {known}"
+        )
     dataset, channels, margin = DATASETS[data, side]
-    try:
-        blocks = [int(number) for number in str(args["nblocks"])[:100].split("-")]
-        sizes = {name: int(args[name]) for name in ("idim", "fc_idim")}
-        lipschitz = float(args["coeff"])
-    except (KeyError, TypeError, ValueError):
-        raise CheckpointError(f"{file.path}: its args lack nblocks, idim, fc_idim or coeff") from None
+    for name, kind in (("nblocks", str), ("idim", int), ("fc_idim", int), ("coeff", float)):
+        if type(args.get(name)) is not kind:
+            raise CheckpointError(f"{file.path}: its args.{name} is no {kind.__name__}")
+    if not re.fullmatch(r"[0-9]{1,4}(-[0-9]{1,4}){0,9}", args["nblocks"]):
+        raise CheckpointError(f"{file.path}: its args.nblocks {plain(args['nblocks'])} is no list of numbers")
+    blocks = [int(number) for number in args["nblocks"].split("-")]
+    sizes = {name: args[name] for name in ("idim", "fc_idim")}
+    if type(args.get("fc_end", True)) is not bool:
+        raise CheckpointError(f"{file.path}: its args.fc_end is neither True nor False")
+    lipschitz = args["coeff"]
     levels = 1
     while levels < len(blocks) and side >> levels >= LEAST_SIDE and not side % (1 << levels):
         levels += 1

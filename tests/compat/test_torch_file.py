@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from marscf.compat.tensors import Tensors
-from marscf.compat.torch_file import StoredTensor, TorchFile
+from marscf.compat.torch_file import TorchFile
+from marscf.compat.torch_pickle import StoredTensor
 from marscf.errors import CheckpointError
 
 SECONDS, GIGABYTES = 10, 2  # whatever a file holds
@@ -57,7 +58,7 @@ def test_whole_modules_become_inert(save):
     saved = {"ema": torch.nn.Sequential(torch.nn.Linear(2, 2)), "args": argparse.Namespace(depth=3), "n": 1.5}
     with TorchFile(save(saved)) as file:
         assert file.content["n"] == 1.5 and file.content["args"].depth == 3
-        assert type(file.content["ema"]).__module__ == TorchFile.__module__
+        assert type(file.content["ema"]).__module__ == StoredTensor.__module__
         inner = file.content["ema"]._modules["0"]
         assert inner._parameters["weight"].shape == (2, 2)
 

@@ -14,13 +14,14 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import IO, BinaryIO, Protocol
 
 import numpy as np
 
 from marscf.errors import DataError
+from marscf.files import open_regular
 
 
 class Readable(Protocol):
@@ -34,6 +35,7 @@ BLOCK = 512  # bytes, of a tar archive
 LARGEST_IMAGE = 1 << 24  # bytes of a PNG file
 LARGEST_SIDE = 4096  # pixels
 LARGEST_ZIP = 1 << 33  # bytes of all members of a zip archive
+LARGEST_DIRECTORY = 1 << 23  # bytes of the list of its members, which is read at once
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 DAMAGE = (
     OSError,
@@ -122,11 +124,12 @@ def _tar_header(header: bytes, place: object) -> tuple[str, bytes, int]:
     kind = header[156:157].replace(b"\0", b"0").replace(b"7", b"0")
     if kind not in (b"0", b"5", b"x", b"g", b"L"):  # files, folders and notes about them
         raise DataError(f"{place}: {name!r} is a link or device; such members are refused")
-    _check_name(name, place)
+    check_name(name, place)
     return name, kind, size
 
 
-def _check_name(name: str, place: object) -> None:
+def check_name(name: str, place: object) -> None:
+    """Raise `DataError` for a name that leads out of a folder."""
     if name.startswith(("/", "\\")) or ".." in name.replace("\\", "/").split("/"):
         raise DataError(f"{place}: unsafe member name {name!r}; such archives are refused")
 
@@ -136,19 +139,48 @@ def read_zip(path: Path | BinaryIO, place: object, suffix: str) -> Iterator[tupl
 
     By zipfile, which sets no limit to the size of all members together.
     """
-    with damage(place), zipfile.ZipFile(path) as archive:
+    with open_zip(path, place) as archive:
         if sum(info.file_size for info in archive.infolist()) > LARGEST_ZIP:
             raise DataError(f"{place} unpacks to more than {LARGEST_ZIP:,} bytes; replace it")
         for info in archive.infolist():
-            _check_name(info.filename, place)
-            if not info.filename.endswith(suffix):
-                continue
-            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise DataError(f"{place}: {info.filename!r} has an unusual compression; replace it")
-            with tempfile.TemporaryFile() as copy, archive.open(info) as member:
-                shutil.copyfileobj(member, copy, 1 << 20)  # zipfile stops at file_size and checks the CRC
-                copy.seek(0)
-                yield info.filename, copy
+            check_name(info.filename, place)
+            if info.filename.endswith(suffix):
+                with tempfile.TemporaryFile() as copy:
+                    copy_member(archive, info, copy, place)
+                    copy.seek(0)
+                    yield info.filename, copy
+
+
+@contextmanager
+def open_zip(path: Path | BinaryIO, place: object) -> Iterator[zipfile.ZipFile]:
+    """Open a zip archive whose list of members is of a reasonable size."""
+    with damage(place):
+        opened = open_regular(path, LARGEST_ZIP) if isinstance(path, Path) else nullcontext(path)
+        with opened as stream, zipfile.ZipFile(Parts(stream, LARGEST_DIRECTORY)) as archive:
+            yield archive
+
+
+def copy_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, copy: BinaryIO, place: object) -> None:
+    """Write a member's content to a file, CRC checked; raises `DataError` where it is damaged."""
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise DataError(f"{place}: {info.filename!r} has an unusual compression; replace it")
+    with damage(f"{place}: {info.filename!r}"), archive.open(info) as member:
+        shutil.copyfileobj(member, copy, 1 << 20)  # zipfile stops at file_size and checks the CRC
+
+
+class Parts:
+    """A file as zipfile reads it: nothing larger than `largest` bytes is read at once."""
+
+    def __init__(self, stream: IO[bytes], largest: int):
+        self.stream, self.largest = stream, largest
+        self.seek, self.tell, self.seekable = stream.seek, stream.tell, stream.seekable
+
+    def read(self, count: int = -1) -> bytes:
+        """Read some bytes."""
+        content = self.stream.read(min(count, self.largest + 1) if count >= 0 else self.largest + 1)
+        if len(content) > self.largest:
+            raise DataError(f"a part of it is larger than {self.largest >> 20} MiB")
+        return content
 
 
 def read_npy(stream: BinaryIO, place: object) -> tuple[tuple[int, ...], np.dtype]:
