@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
     from marscf.compat.published import fetch, import_published
 
     if args.run:
-        from marscf.evaluation.foresight import foresee
+        from marscf.studies.foresight import foresee
 
         receipt = import_published(args.run)
         print(f"{args.run}: {receipt['parameters']:,} parameters from {receipt['imported_from']}")

@@ -80,7 +80,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     walk.add_argument(
         "--no-scores", dest="scored", action="store_false", help="no Inception scores: the middle λ is chosen"
     )
-    for study, what in ((walk, "test images, in pairs"), (latents, "validation images")):
+    for study, what in ((walk, "images of the test pairs' paths"), (latents, "validation images")):
         study.add_argument("--images", type=positive, metavar="N", help=f"at most N {what}")
         study.add_argument("run_folder", metavar="RUN", help=RUN_HELP)
 

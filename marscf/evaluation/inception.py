@@ -57,9 +57,8 @@ def find_inception(
         except MarscfError as error:
             reason = str(error).partition("; check the network")[0]
     raise CheckpointError(
-        f"no Inception weights {INCEPTION_FILE} ({reason}); give the file by --inception-weights FILE, by the "
-        f"environment's MARSCF_INCEPTION=FILE, as MIRROR/inception/{INCEPTION_FILE}, or as "
-        f"{INCEPTION_FOLDER / INCEPTION_FILE}"
+        f"no Inception weights {INCEPTION_FILE} ({reason}); put the file into {INCEPTION_FOLDER}, or into "
+        "inception/ of the mirror, or name it by --inception-weights or the environment's MARSCF_INCEPTION"
     )
 
 

@@ -50,12 +50,22 @@ def settings_of(run: Run) -> tuple[Interpolation, Fidelity]:
 
 
 def limited(settings: Interpolation, images: int | None) -> Interpolation:
-    """Return the settings with at most so many images of a split, two a pair."""
+    """Return the settings with fewer pairs, so that each split's paths have at most so many moved images.
+
+    Two test pairs are the fewest, as their error needs them. Where there are not two validation pairs for all
+    the choices, there are none, and the middle λ is taken.
+    """
     if images is None:
         return settings
-    names = ("pairs", "score_pairs", "validation_pairs")
-    most = max(images // 2, 2)  # the error of a score needs two pairs
-    return settings.model_copy(update={name: min(getattr(settings, name), most) for name in names})
+    paths = images // (settings.points - 2)
+    validation = min(paths // len(all_choices(settings)), settings.validation_pairs)
+    tests = max(paths, 2)
+    changes = {
+        "pairs": min(settings.pairs, tests),
+        "score_pairs": min(settings.score_pairs, tests),
+        "validation_pairs": validation if validation > 1 else 0,
+    }
+    return settings.model_copy(update=changes)
 
 
 def choose(rows: list[list[Any]], settings: Interpolation) -> Choice:
@@ -74,6 +84,11 @@ def choose(rows: list[list[Any]], settings: Interpolation) -> Choice:
 def choices(settings: Interpolation, density: Density | None = None) -> list[Choice]:
     """Return the ways to walk off the line with one count of density, the settings' unless given."""
     return [Choice(density or settings.density, value) for value in sorted(settings.lambdas)]
+
+
+def all_choices(settings: Interpolation) -> list[Choice]:
+    """Return the ways off the line that validation pairs are walked in."""
+    return [way for density in get_args(Density) for way in choices(settings, density)]
 
 
 class Study:
@@ -118,13 +133,14 @@ def interpolate_run(
 ) -> list[Path]:
     """Make a run's `interpolation.npz`, `.csv` and `_scores.csv`; return their paths.
 
-    `images` is how many of a split at most, two a pair. Without scores λ is the middle one. Raises `ConfigError` for a model that has no latents.
+    `images` limits the pairs, see `limited`. Where nothing is `scored`, λ is the middle one. Raises
+    `ConfigError` for a model that has no latents.
     """
     folder = Path(folder)
     study = Study(folder, device, images, scored)
     settings = study.settings
-    ways = [way for density in get_args(Density) for way in choices(settings, density)]
-    study.measure("val", settings.validation_pairs, [LINE, *ways])
+    if settings.validation_pairs:
+        study.measure("val", settings.validation_pairs, [LINE, *all_choices(settings)])
     chosen = choose(study.scores, settings)
     shown = choices(settings)[0] if chosen == LINE else chosen
     pairs, walks = study.measure("test", max(settings.pairs, settings.score_pairs), [LINE, shown])
