@@ -57,8 +57,8 @@ def find_inception(
         except MarscfError as error:
             reason = str(error).partition("; check the network")[0]
     raise CheckpointError(
-        f"no Inception weights {INCEPTION_FILE} ({reason}); put the file into {INCEPTION_FOLDER}, or into "
-        "inception/ of the mirror, or name it by --inception-weights or the environment's MARSCF_INCEPTION"
+        f"no Inception weights {INCEPTION_FILE} ({reason}); put the file into {INCEPTION_FOLDER} or "
+        "MIRROR/inception/, or name it by --inception-weights or the environment's MARSCF_INCEPTION"
     )
 
 
