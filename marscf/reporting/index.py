@@ -92,7 +92,10 @@ def _run(path: str, config: RunConfig, metrics: "pandas.DataFrame") -> dict[str,
         metrics["dataset"].eq(run.dataset) & metrics["system"].eq(run.system) & metrics["seed"].eq(run.seed)
     ]
     host = receipt.get("host") or {}
-    stages = ["train", *(stage for file, stage in STAGES.items() if (Path(path) / file).is_file())]
+    stages = [f"{stage} {path}" for file, stage in STAGES.items() if (Path(path) / file).is_file()]
+    made = f"train {path}"
+    if origin := receipt.get("imported_from"):
+        made = f"import {origin} --code {receipt['imported_code']} --out {path}"
     return {
         **vars(run),
         "anchor": tables.anchor(vars(run)),
@@ -102,8 +105,9 @@ def _run(path: str, config: RunConfig, metrics: "pandas.DataFrame") -> dict[str,
         "receipt_text": json.dumps(receipt, indent=1),
         "config_text": json.dumps(config.to_json(), indent=1),
         "machine": device(host),
+        "origin": origin,
         "duration": in_words(receipt.get("seconds") or 0),
-        "commands": [f"marscf {stage} {path}" for stage in stages],
+        "commands": [f"marscf {stage}" for stage in (made, *stages)],
         "numbers": [
             {
                 "title": title(row["metric"]),
