@@ -6,6 +6,7 @@ from pathlib import Path
 
 from marscf.cli.arguments import positive
 from marscf.devices import HELP
+from marscf.errors import MarscfError
 
 EXAMPLES = """examples:
   marscf checkpoints                                   fetch all of config/checkpoints, list what they hold
@@ -49,7 +50,10 @@ def run(args: argparse.Namespace) -> None:
 
         receipt = import_published(args.run)
         print(f"{args.run}: {receipt['parameters']:,} parameters from {receipt['imported_from']}")
-        print(foresee(args.run, args.device, args.images))
+        try:
+            print(foresee(args.run, args.device, args.images))
+        except MarscfError as error:  # the run is imported all the same
+            print(f"how long its measurements will take is not known: {error}")
         return
     from marscf.config import load_config
     from marscf.data.sources import Store

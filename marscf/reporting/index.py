@@ -95,7 +95,7 @@ def _run(path: str, config: RunConfig, metrics: "pandas.DataFrame") -> dict[str,
     stages = [f"{stage} {path}" for file, stage in STAGES.items() if (Path(path) / file).is_file()]
     made = f"train {path}"
     if origin := receipt.get("imported_from"):
-        made = f"import {origin} --code {receipt['imported_code']} --out {path}"
+        made = f"import {origin} --code {receipt.get('imported_code', 'mar-scf')} --out {path}"
     return {
         **vars(run),
         "anchor": tables.anchor(vars(run)),
