@@ -18,10 +18,10 @@ from marscf.compat import glow_pytorch, mar_scf, residual_flows
 from marscf.compat.code import Foreign, Found, OwnProtocol
 from marscf.compat.torch_file import TorchFile
 from marscf.errors import CheckpointError, MarscfError, nearest
-from marscf.files import open_regular, seed_from, sha256_file, write_json
+from marscf.files import open_regular, read_json, seed_from, sha256_file, write_json
 from marscf.models import WEIGHTS, build, save
 from marscf.models.base import FlowModel
-from marscf.runs import CONFIG, RECEIPT, config_hash
+from marscf.runs import CONFIG, RECEIPT, config_hash, run_config
 from marscf.settings import RunConfig
 
 SCALE = "published"
@@ -151,10 +151,11 @@ def _read_hparams(path: Path | None) -> Mapping[str, Any]:
     return hparams
 
 
-def own_protocol(receipt: Mapping[str, Any], config: RunConfig) -> OwnProtocol | None:
+def own_protocol(folder: str | Path) -> OwnProtocol | None:
     """Return how the code that a run was imported from evaluates it; None where it does so as we do."""
-    code = CODES.get(receipt.get("imported_code", ""))
-    return code.own_protocol(config) if code and code.own_protocol else None
+    receipt = Path(folder) / RECEIPT
+    code = CODES.get(read_json(receipt).get("imported_code", "")) if receipt.is_file() else None
+    return code.own_protocol(run_config(folder)) if code and code.own_protocol else None
 
 
 def import_checkpoint(foreign: Foreign, out: str | Path, again: bool = False) -> dict[str, Any]:

@@ -18,9 +18,8 @@ from marscf.evaluation.likelihood import evaluate_likelihood, kept_scores, mean_
 from marscf.evaluation.measure_likelihood import settings_of
 from marscf.evaluation.measurements import measurement, read_per_image, weights_hash, write_measurements
 from marscf.evaluation.stream import discard
-from marscf.files import read_json
 from marscf.models import load
-from marscf.runs import RECEIPT, Run, run_config
+from marscf.runs import Run, run_config
 from marscf.settings import RunConfig
 
 METRIC = "bits_per_dim[as published]"
@@ -42,7 +41,7 @@ def measure_as_published(
     `EvaluationError` where these are missing, or of fewer images.
     """
     config = run_config(path)
-    protocol = own_protocol(read_json(path / RECEIPT), config)
+    protocol = own_protocol(path)
     entries: list[dict[str, Any]] = []
     if protocol is not None:
         available = len(open_split(config.dataset, "test"))

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from marscf.compat.importing import own_protocol
 from marscf.config import Interpolation, load_config
 from marscf.data.arrays import open_split, read_manifest
 from marscf.devices import choose_device
@@ -21,28 +22,27 @@ from marscf.studies.interpolation import Units
 from marscf.studies.interpolation_study import all_choices, limited
 from marscf.studies.interpolation_walk import Choice, walk
 
-PROBED = (
-    4  # images of a batch on a CPU, whose time grows with the images; a GPU gets a batch of the real size
-)
+#: Images of a batch on a CPU, whose time grows with the images; a GPU gets a batch of the real size.
+PROBED = 4
 Part = tuple[str, float]  # what, seconds
 
 
 def foresee(folder: str | Path, device: str = "auto", images: int | None = None) -> str:
     """Return a line with the number of images of each measurement, and about how long it takes.
 
-    Likelihood, samples for FID, and interpolation where the scale asks for it of this run. `images` is how
-    many at most. Each measurement says it better, after its first batch.
+    Likelihood by one protocol or two, samples for FID, and interpolation where the scale asks for it of this
+    run. `images` is how many at most. Each measurement says it better, after its first batch.
     """
     run = Run.from_path(folder)
     model = load(folder, choose_device(device))
-    parts = [_likelihood(model, run, Path(folder), images), *_samples(model, Path(folder), images)]
+    parts = [*_likelihoods(model, run, Path(folder), images), *_samples(model, Path(folder), images)]
     if isinstance(model, FlowModel):
         parts += _interpolation(model, run, images)
     found = ", ".join(f"{what} about {in_words(seconds)}" for what, seconds in parts)
     return f"{folder} on {model.device}: {found}"
 
 
-def _likelihood(model: DensityModel, run: Run, folder: Path, images: int | None) -> Part:
+def _likelihoods(model: DensityModel, run: Run, folder: Path, images: int | None) -> list[Part]:
     settings = settings_of(folder)
     available = read_manifest(run.dataset)["splits"]["test"]["count"]
     count = min(limit for limit in (settings.images, images, available) if limit is not None)
@@ -55,7 +55,12 @@ def _likelihood(model: DensityModel, run: Run, folder: Path, images: int | None)
         model.log_prob(x, noise, **asked).cpu()  # which waits for the device
 
     passes = 1 if noise is None else max(settings.draws, settings.importance_samples)
-    return f"likelihood of {count:,} test images", count * passes * _second_call(score) / len(x)
+    once = count * _second_call(score) / len(x)
+    parts = [(f"likelihood of {count:,} test images", passes * once)]
+    protocol = own_protocol(folder)
+    if protocol is not None and protocol.prepare is not None:
+        parts.append(("the same as published", once))
+    return parts
 
 
 def _samples(model: DensityModel, folder: Path, images: int | None) -> list[Part]:

@@ -12,7 +12,7 @@ from made_up import state_dict
 
 from marscf.cli import main
 from marscf.compat.code import Foreign
-from marscf.compat.importing import import_checkpoint, own_protocol, read_checkpoint
+from marscf.compat.importing import CODES, import_checkpoint, read_checkpoint
 from marscf.data import arrays
 from marscf.evaluation.measurements import read_per_image
 from marscf.evaluation.sampling import seeded
@@ -104,7 +104,7 @@ def test_residual_flow_s_own_estimator_has_the_mean_and_the_spread_of_its_code()
     path = PARITY / "residual-flows" / "mnist_resflow_2-2-2.pth"
     record = np.load(path.with_suffix(".npz"))
     model, config = read_checkpoint(Foreign(path, "residual-flows"))
-    own_protocol({"imported_code": "residual-flows"}, config).prepare(model)
+    CODES["residual-flows"].own_protocol(config).prepare(model)
     x, u = torch.from_numpy(record["x_uint8"]), torch.from_numpy(record["u"])
     with torch.no_grad():
         drawn = torch.stack([-model.log_prob(x, u, Estimate(1, index)) for index in range(24)])

@@ -123,7 +123,7 @@ def test_an_imported_run_has_the_command_that_imports_it(workdir):
     collect("quick", workdir)
     run = write_index("quick").read_text().split(f"<code>{workdir[0]}</code>")[1].split("</article>")[0]
     assert "Weights imported from theirs.pt" in run and " of training" not in run
-    assert f"marscf import theirs.pt --code mar-scf --out {workdir[0]}" in run and "marscf train" not in run
+    assert f"marscf checkpoints --run {workdir[0]}" in run and "marscf train" not in run
 
 
 def test_run_of_another_config_is_refused(workdir):
