@@ -51,7 +51,7 @@ def test_times_are_those_of_the_model_times_the_images(slow):
     # 4 draws of the dequantisation; 3 inner points of 8 test pairs, and of 4 validation pairs in 9 ways
     expected = [60 * 4 * 0.01, 50_000 * 0.02, 3 * (8 + 4 * 9) * 15 * 0.03]
     for measured, least in zip(times, expected, strict=True):
-        assert 0.9 * least < measured < 3 * least
+        assert 0.9 * least - 0.5 < measured < 3 * least + 0.5  # printed in whole seconds
 
 
 def test_a_run_is_not_measured_for_what_its_scale_leaves_out(digits, make_run):
