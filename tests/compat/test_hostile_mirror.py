@@ -133,8 +133,8 @@ def test_a_thing_in_the_archives_place_is_one_line(mirror, capsys, kind):
 
 
 LISTS = {
-    "nothing": b"", "text": b"x", "no table": b"[]", "null": b"null", "a number": b"5", "no text": b"\xff\xfe\x00",
-    "nested": b"[" * 500_000, "runs is a number": b'{"runs": 5}', "runs is text": b'{"runs": "x"}',
+    "nothing": b"", "text": b"x", "no table": b"[]", "null": b"null", "a number": b"5",
+    "no text": b"\xff\xfe\x00", "nested": b"[" * 500_000, "runs is a number": b'{"runs": 5}', "runs is text": b'{"runs": "x"}',
     "runs of nothing": b'{"runs": [null]}', "runs of tables": b'{"runs": [{}]}', "digits": b"9" * 5000,
     "a value that is a list": b'{"mar-scf": ["x"]}', "a value that is a number": b'{"mar-scf": 5}',
 }  # fmt: skip
@@ -175,7 +175,7 @@ def test_a_checkpoint_that_is_no_longer_what_was_listed(sound, mirror, capsys):
     assert not Path(sound).exists()
 
 
-@pytest.mark.parametrize("name", [name for name in LISTS if not name.startswith("runs")])
+@pytest.mark.parametrize("name", sorted(name for name in LISTS if "runs" not in name))
 def test_hostile_first_digests_are_one_line(sound, mirror, capsys, name):
     (FOLDER / FIRST).write_bytes(LISTS[name])
     capsys.readouterr()
