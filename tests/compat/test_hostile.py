@@ -74,7 +74,10 @@ class Attempts:
         assert self.count >= least
 
 
-pytestmark = pytest.mark.timeout(600)  # a file may not wait for anything
+pytestmark = [
+    pytest.mark.timeout(600),  # a file may not wait for anything
+    pytest.mark.filterwarnings("ignore:Duplicate name", "ignore:torch.quantize"),
+]
 
 
 @pytest.fixture

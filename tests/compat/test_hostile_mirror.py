@@ -133,9 +133,10 @@ def test_a_thing_in_the_archives_place_is_one_line(mirror, capsys, kind):
 
 
 LISTS = {
-    "nothing": b"", "text": b"x", "no table": b"[]", "null": b"null", "a number": b"5",
-    "no text": b"\xff\xfe\x00", "nested": b"[" * 500_000, "runs is a number": b'{"runs": 5}', "runs is text": b'{"runs": "x"}',
-    "runs of nothing": b'{"runs": [null]}', "runs of tables": b'{"runs": [{}]}', "digits": b"9" * 5000,
+    "nothing": b"", "text": b"x", "no table": b"[]", "null": b"null", "a number": b"5", "digits": b"9" * 5000,
+    "no text": b"\xff\xfe\x00", "nested": b"[" * 500_000,
+    "runs is a number": b'{"runs": 5}', "runs is text": b'{"runs": "x"}',
+    "runs of nothing": b'{"runs": [null]}', "runs of tables": b'{"runs": [{}]}',
     "a value that is a list": b'{"mar-scf": ["x"]}', "a value that is a number": b'{"mar-scf": 5}',
 }  # fmt: skip
 
@@ -151,8 +152,12 @@ def test_a_hostile_index_is_one_line(sound, mirror, capsys, content):
 
 
 ALTERED = {
-    "run": 5, "checkpoint": None, "source_sha256": [], "foreign": "x", "config": {"model": "subprocess.Popen"},
-}  # fmt: skip
+    "run": 5,
+    "checkpoint": None,
+    "source_sha256": [],
+    "foreign": "x",
+    "config": {"model": "subprocess.Popen"},
+}
 
 
 @pytest.mark.parametrize("name", ALTERED)

@@ -77,7 +77,7 @@ def test_a_record_that_its_checksum_contradicts_is_named(stated, tmp_path):
     path.write_bytes(path.read_bytes().replace(ones, struct.pack("<f", 2) + ones[4:]))
     with TorchFile(path) as file:
         if stated:
-            with pytest.raises(CheckpointError, match="'w'.*checksum"):
+            with pytest.raises(CheckpointError, match=r"'w'.*checksum"):
                 file.tensor(file.content["weight"], "w")
         else:
             assert file.tensor(file.content["weight"], "w")[0] == 2
@@ -160,11 +160,11 @@ HOSTILE = {
 def test_a_hostile_file_is_refused_in_one_line_soon(content, tmp_path):
     path = tmp_path / "file.pt"
     path.write_bytes(content)
-    started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(CheckpointError) as refusal, TorchFile(path) as file:
         Tensors.of(file, file.content, "it").take("w", (1,))
     assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 600
-    assert time.monotonic() - started < SECONDS
+    assert time.process_time() - started < SECONDS
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10 < GIGABYTES << 30
 
 
