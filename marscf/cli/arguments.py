@@ -5,7 +5,7 @@ import argparse
 from marscf.errors import ConfigError
 
 RUN_HELP = "data/runs/<scale>/<dataset>/<system>/seed<k>"
-SCALE_HELP = "a file in config/scales: quick, laptop, gpu-hour, paper"
+SCALE_HELP = "a file in config/scales: quick, laptop, gpu-hour, paper, published"
 
 
 def positive(text: str) -> int:

@@ -4,6 +4,10 @@ import argparse
 import os
 from pathlib import Path
 
+from marscf.cli.arguments import positive
+from marscf.devices import HELP
+from marscf.errors import MarscfError
+
 EXAMPLES = """examples:
   marscf checkpoints                                   fetch all of config/checkpoints, list what they hold
   marscf checkpoints --mirror /files --offline         from /files/<checkpoint>/<file>, without a network
@@ -15,7 +19,13 @@ EXAMPLES = """examples:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `marscf checkpoints`."""
     parser.epilog = EXAMPLES
-    parser.add_argument("--run", metavar="RUN", help="import this run of the list into its folder")
+    parser.add_argument(
+        "--run",
+        metavar="RUN",
+        help="import this run of the list into its folder, and say how long its measurements will take",
+    )
+    parser.add_argument("--device", default="auto", help=f"where a run will be measured: {HELP}")
+    parser.add_argument("--images", type=positive, metavar="N", help="at most N will be measured")
     parser.add_argument("--scale", default="published", help="scale of the runs (default: %(default)s)")
     parser.add_argument("--accept", action="append", default=[], metavar="NAME", help="accept a changed file")
     parser.add_argument(
@@ -37,8 +47,14 @@ def run(args: argparse.Namespace) -> None:
     from marscf.errors import printable
 
     if args.run:
+        from marscf.studies.foresight import foresee
+
         receipt = import_published(args.run)
         print(printable(f"{args.run}: {receipt['parameters']:,} parameters from {receipt['imported_from']}"))
+        try:
+            print(foresee(args.run, args.device, args.images))
+        except MarscfError as error:  # the run is imported all the same
+            print(f"how long its measurements will take is not known: {error}")
         return
     from marscf.config import load_config
     from marscf.data.sources import Store

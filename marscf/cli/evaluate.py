@@ -1,4 +1,4 @@
-"""`marscf evaluate likelihood|fidelity|extractor|floor`: measure runs and datasets."""
+"""`marscf evaluate likelihood|as-published|fidelity|extractor|floor|inception`: measure runs and datasets."""
 
 import argparse
 import sys
@@ -18,7 +18,12 @@ EXAMPLES = """examples:
   marscf evaluate extractor digits
   marscf evaluate fidelity data/runs/quick/digits/glow/seed0 --samples 500
   marscf evaluate fidelity RUN --extractor inception --inception-weights FILE
+  marscf evaluate fidelity RUN --images 1000       of both at most 1000: sooner, but FID is biased upwards
   marscf evaluate floor data/runs/quick/digits"""
+INCEPTION = (
+    "fetch Inception's weights, and note whether they are there -> data/extractors/inception/record.json\n"
+    "From MARSCF_INCEPTION, MARSCF_MIRROR or their publisher. That they cannot be had is no error here."
+)
 Stages = argparse._SubParsersAction
 
 
@@ -35,8 +40,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     likelihood.add_argument(
         "--importance-samples", type=whole, metavar="K", help="of the importance-weighted bound; 0: none"
     )
-    likelihood.add_argument("--images", type=positive, metavar="N", help="only the first N test images")
+    likelihood.add_argument("--images", type=positive, metavar="N", help="at most the first N test images")
     likelihood.add_argument("--batch-size", type=positive, metavar="B", help="images per batch")
+
+    own = _stage(
+        stages,
+        "as-published",
+        "bits/dim of an imported run as its own code evaluates it -> RUN/as_published.json",
+    )
+    own.set_defaults(stage=run_as_published)
+    own.add_argument("run_path", metavar="RUN", help=RUN_HELP)
+    own.add_argument("--images", type=positive, metavar="N", help="only the first N test images")
 
     fidelity = _comparison(
         stages,
@@ -62,6 +76,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     extractor.set_defaults(stage=run_extractor)
     extractor.add_argument("dataset", metavar="DATASET", help="a prepared dataset with labels")
 
+    inception = stages.add_parser(
+        "inception",
+        help=INCEPTION,
+        description=INCEPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    inception.set_defaults(stage=run_inception)
+
 
 def _stage(stages: Stages, name: str, help_line: str) -> argparse.ArgumentParser:
     stage: argparse.ArgumentParser = stages.add_parser(
@@ -80,6 +102,7 @@ def _comparison(stages: Stages, name: str, help_line: str) -> argparse.ArgumentP
     stage = _stage(stages, name, help_line)
     stage.add_argument("--extractor", choices=["inception", "digits-net", "none"])
     stage.add_argument("--samples", type=positive, metavar="N", help="images compared")
+    stage.add_argument("--images", type=positive, metavar="N", help="at most N samples and N real images")
     stage.add_argument("--reference", choices=["train", "train+val", "test"], help="the real images")
     stage.add_argument("--inception-weights", metavar="FILE", help="default: $MARSCF_INCEPTION")
     stage.add_argument("--mirror", help="holds inception/<file> (default: $MARSCF_MIRROR)")
@@ -104,12 +127,30 @@ def run_likelihood(args: argparse.Namespace) -> None:
     print(table(measure_likelihood(Path(args.run_path), **chosen, progress=sys.stderr.isatty())))
 
 
+def run_as_published(args: argparse.Namespace) -> None:
+    """Measure bits/dim by the protocol of a run's own code."""
+    from marscf.evaluation.as_published import measure_as_published
+    from marscf.evaluation.measurements import table
+
+    chosen = {name: getattr(args, name) for name in ("images", "seed", "device")}
+    entries = measure_as_published(Path(args.run_path), **chosen, progress=sys.stderr.isatty())
+    print(table(entries) or "its code evaluates it as we do; nothing was measured")
+
+
 def run_extractor(args: argparse.Namespace) -> None:
     """Train digits-net on a dataset."""
     from marscf.evaluation.digits_net import ROOT, train_extractor
 
     receipt = train_extractor(args.dataset, choose_device(args.device), progress=sys.stderr.isatty())
     print(f"{ROOT / args.dataset}: test accuracy {receipt['test_accuracy']:.4f}, {receipt['steps']} steps")
+
+
+def run_inception(args: argparse.Namespace) -> None:
+    """Fetch Inception's weights, and say where they are or what is missing."""
+    from marscf.evaluation.inception import at_hand, record_inception, without
+
+    missing = record_inception()
+    print(without(missing) if missing else f"Inception's weights: {at_hand()}")
 
 
 def run_fidelity(args: argparse.Namespace) -> None:
@@ -142,6 +183,6 @@ def _chosen(args: argparse.Namespace, path: Path) -> "tuple[Fidelity, Call]":
 
     given = {key: getattr(args, key, None) for key in ("extractor", "samples", "reference", "batch_size")}
     changes = {key: value for key, value in given.items() if value is not None}
-    how = ("seed", "device", "inception_weights", "mirror", "offline")
+    how = ("seed", "device", "inception_weights", "mirror", "offline", "images")
     call = Call(**{name: getattr(args, name) for name in how}, progress=sys.stderr.isatty())
     return settings_of(path).fidelity.model_copy(update=changes), call

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from marscf.cli.arguments import RUN_HELP, SCALE_HELP, names
+from marscf.cli.arguments import RUN_HELP, SCALE_HELP, names, positive
 from marscf.devices import HELP
 
 EXAMPLES = """\
@@ -76,7 +76,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     speed.add_argument("--out", metavar="FILE", type=Path, help="default: reports/SCALE/sampling_speed.csv")
     walk = add("interpolate", "paths between real images (Figs. 11, 12)", INTERPOLATE)
     latents = add("latents", "correlation among the channels of the last latent", LATENTS)
-    for study in (walk, latents):
+    speed.add_argument("--repeats", type=positive, metavar="N", help="at most N of each point")
+    walk.add_argument(
+        "--no-scores", dest="scored", action="store_false", help="no Inception scores: the middle λ is chosen"
+    )
+    for study, what in ((walk, "images of the test pairs' paths"), (latents, "validation images")):
+        study.add_argument("--images", type=positive, metavar="N", help=f"at most N {what}")
         study.add_argument("run_folder", metavar="RUN", help=RUN_HELP)
 
 
@@ -85,13 +90,13 @@ def run(args: argparse.Namespace) -> None:
     if args.study == "sampling-speed":
         from marscf.studies.sampling_speed import sweep
 
-        print(sweep(args.scale, args.systems, args.device, args.out))
+        print(sweep(args.scale, args.systems, args.device, args.out, args.repeats))
     elif args.study == "latents":
         from marscf.studies.latents import measure_latents
 
-        print(measure_latents(args.run_folder, args.device))
+        print(measure_latents(args.run_folder, args.device, args.images))
     else:
         from marscf.studies.interpolation_study import interpolate_run
 
-        for path in interpolate_run(args.run_folder, args.device):
+        for path in interpolate_run(args.run_folder, args.device, args.images, args.scored):
             print(path)

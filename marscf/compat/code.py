@@ -1,8 +1,12 @@
 """A checkpoint of a public code, and what its importer finds in it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from marscf.models.base import DensityModel
 
 
 @dataclass(frozen=True)
@@ -45,3 +49,21 @@ class Found:
     model: str
     shape: tuple[int, int, int]
     options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class OwnProtocol:
+    """How a public code evaluates a checkpoint of its own, where that is not how we do.
+
+    It takes one draw of the noise per image.
+
+    Attributes:
+        words: what is different, for the measurement's protocol.
+        batch_size: images per batch; of a whole test set, a last smaller batch is left out. None: all are
+            scored.
+        prepare: changes a model in eval mode into what is scored. None: it is scored as it is.
+    """
+
+    words: str
+    batch_size: int | None = None
+    prepare: "Callable[[DensityModel], object] | None" = None

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from marscf.compat import glow_pytorch, mar_scf, residual_flows
-from marscf.compat.code import Foreign, Found
+from marscf.compat.code import Foreign, Found, OwnProtocol
 from marscf.compat.torch_file import TorchFile
 from marscf.errors import CheckpointError, MarscfError, nearest
 from marscf.files import open_regular, seed_from, sha256_file, write_json
@@ -34,15 +34,20 @@ LARGEST_MODEL = 400_000_000  # numbers; the largest published one has about 250 
 
 @dataclass(frozen=True)
 class Code:
-    """What is known of a public code: which run a file is, and the weights of our model of that run."""
+    """What is known of a public code.
+
+    Which run a file is, the weights of our model of that run, and how the code evaluates it, where not as we
+    do.
+    """
 
     infer: Callable[[TorchFile, str, Mapping[str, Any]], Found]
     weights: Callable[[TorchFile, FlowModel, Mapping[str, Any]], dict[str, Tensor]]
+    own_protocol: Callable[[RunConfig], OwnProtocol] | None = None
 
 
 CODES = {
-    "mar-scf": Code(mar_scf.infer, mar_scf.weights),
-    "residual-flows": Code(residual_flows.infer, residual_flows.weights),
+    "mar-scf": Code(mar_scf.infer, mar_scf.weights, mar_scf.own_protocol),
+    "residual-flows": Code(residual_flows.infer, residual_flows.weights, residual_flows.own_protocol),
     "glow-pytorch": Code(glow_pytorch.infer, glow_pytorch.weights),
 }
 
@@ -144,6 +149,12 @@ def _read_hparams(path: Path | None) -> Mapping[str, Any]:
     if not isinstance(hparams, dict):
         raise CheckpointError(f"{path}: its hyper-parameters are no JSON object")
     return hparams
+
+
+def own_protocol(receipt: Mapping[str, Any], config: RunConfig) -> OwnProtocol | None:
+    """Return how the code that a run was imported from evaluates it; None where it does so as we do."""
+    code = CODES.get(receipt.get("imported_code", ""))
+    return code.own_protocol(config) if code and code.own_protocol else None
 
 
 def import_checkpoint(foreign: Foreign, out: str | Path, again: bool = False) -> dict[str, Any]:

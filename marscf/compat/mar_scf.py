@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from marscf.compat.code import Found
+from marscf.compat.code import Found, OwnProtocol
 from marscf.compat.tensors import Tensors
 from marscf.compat.torch_file import TorchFile
 from marscf.errors import CheckpointError, nearest
-from marscf.models.base import FlowModel
+from marscf.models.base import DensityModel, FlowModel
+from marscf.settings import RunConfig
 
 #: Their dataset's name → ours, and the shape of its images. Their MNIST is stacked to three channels.
 DATASETS = {
@@ -203,3 +204,13 @@ def weights(file: TorchFile, model: FlowModel, options: Mapping[str, Any]) -> di
         tensors.take(last + name, shape)
     tensors.finish()
     return found
+
+
+def own_protocol(config: RunConfig) -> OwnProtocol:
+    """How their `test_model` scores: always in training mode, and their loader drops the last batch."""
+    affine = config.system == "marscf-affine"
+    size = 128 if affine else 64  # what their README recommends
+    words = f"the last partial batch of {size} left out"
+    if affine:  # there is no dropout in it
+        return OwnProtocol(words, size)
+    return OwnProtocol(f"dropout on, {words}", size, DensityModel.train)

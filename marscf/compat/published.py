@@ -6,6 +6,7 @@ first.json   the digest of each file when it was fetched first; another one has 
 
 import zipfile
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from marscf.files import locked, read_json, replacing, write_json
 from marscf.runs import Run
 
 MOST_MEMBERS = 1000  # checkpoints in an archive
-LARGEST_RATIO = 4  # of unpacked to packed bytes: weights hardly get smaller
+LARGEST_RATIO = 20  # of unpacked to packed bytes: weights hardly get smaller
 
 
 def fetch(
@@ -33,12 +34,9 @@ def fetch(
     A file that differs from the one that was fetched first is refused, unless its checkpoint is `accepted`.
     Raises `MarscfError` where there is no checkpoint at all.
     """
-    found: list[Published] = []
+    readable: list[tuple[str, str, Foreign]] = []  # checkpoint, digest of its file, what is inside
     left: list[dict[str, str]] = []
     missing: list[dict[str, str]] = []
-    numbers: Counter[tuple[str, str]] = (
-        Counter()
-    )  # several of one system and dataset are told apart as seeds are
     with locked(folder):
         for checkpoint in config.checkpoints.values():
             try:
@@ -48,27 +46,31 @@ def fetch(
             except MarscfError as error:
                 missing.append({"checkpoint": checkpoint.name, "reason": str(error)})
                 continue
-            left += [{"checkpoint": checkpoint.name, **entry} for entry in unread]
             for file in files:
                 try:
-                    of = inspect(file)
-                    config.dataset(of.dataset)
+                    config.dataset(inspect(file).dataset)
+                    readable.append((checkpoint.name, source.sha256, file))
                 except MarscfError as error:
-                    name = file.published_name
-                    left.append({"checkpoint": checkpoint.name, "file": name, "reason": str(error)})
-                    continue
-                number = numbers[of.dataset, of.system]
-                numbers[of.dataset, of.system] += 1
-                run = Run(scale, of.dataset, of.system, number)
-                foreign = replace(file, seed=number)
-                of = inspect(foreign)
-                found.append(Published(str(run.path), checkpoint.name, source.sha256, foreign, of))
-        if not found:
+                    unread.append({"file": file.published_name, "reason": str(error)})
+            left += [{"checkpoint": checkpoint.name, **entry} for entry in unread]
+        if not readable:
             reasons = "; ".join(entry["reason"] for entry in [*missing, *left])
             raise MarscfError(f"no published checkpoint can be read: {reasons[:1000] or 'none is declared'}")
-        index = {"runs": [entry.to_json() for entry in found], "left": left, "missing": missing}
+        runs = [entry.to_json() for entry in _as_runs(readable, scale)]
+        index = {"runs": runs, "left": left, "missing": missing}
         write_json(folder / INDEX, index)
     return index
+
+
+def _as_runs(readable: list[tuple[str, str, Foreign]], scale: str) -> Iterator[Published]:
+    """Yield the runs. Several of one system and dataset are told apart as seeds are, the largest first."""
+    numbers: Counter[tuple[str, str]] = Counter()
+    for name, sha256, file in sorted(readable, key=lambda entry: -entry[2].path.stat().st_size):
+        of = inspect(file)
+        number = numbers[of.dataset, of.system]
+        numbers[of.dataset, of.system] += 1
+        run, foreign = Run(scale, of.dataset, of.system, number), replace(file, seed=number)
+        yield Published(str(run.path), name, sha256, foreign, inspect(foreign))
 
 
 def _compare_with_first(checkpoint: Checkpoint, sha256: str, accepted: tuple[str, ...], folder: Path) -> None:

@@ -12,14 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from marscf.compat.code import Found, plain
+from marscf.compat.code import Found, OwnProtocol, plain
 from marscf.compat.tensors import Tensors
 from marscf.compat.torch_file import TorchFile
 from marscf.compat.torch_pickle import Inert
 from marscf.errors import CheckpointError
 from marscf.flows.actnorm import ActNorm
+from marscf.flows.log_det import Poisson
 from marscf.flows.residual import ResidualBlock
-from marscf.models.base import FlowModel
+from marscf.models.base import DensityModel, FlowModel
+from marscf.models.residual_flow import ResidualFlow
+from marscf.settings import RunConfig
 
 #: Their dataset and its side → ours, channels, margin of the logit.
 DATASETS = {
@@ -51,6 +54,7 @@ REQUIRED = {
 }
 CLOSING_BLOCKS = 4  # fully connected, where `fc_end` is set
 LEAST_SIDE = 4  # images are not squeezed further
+POISSON_RATE = 2.0  # of the number of terms in evaluation; `lamb`, which no training moves
 #: Buffers without effect on what is evaluated.
 UNUSED = (
     "geom_p",
@@ -196,3 +200,15 @@ def _block(
             f"{target}left_vector": u.view(1, shape[0], *size[1:]),
         }
     return found
+
+
+def own_protocol(config: RunConfig) -> OwnProtocol:
+    """How their `validate` scores: one estimate of the log-determinant, with their own random numbers."""
+    return OwnProtocol(
+        "one normal probe, and a Poisson number of terms beyond the exact ones", prepare=_as_published
+    )
+
+
+def _as_published(model: DensityModel) -> None:
+    assert isinstance(model, ResidualFlow)
+    model.law, model.normal_probes = Poisson(POISSON_RATE), True

@@ -54,13 +54,13 @@ class Store:
         at_hand = [
             name
             for name, candidate in dataset.releases.items()
-            if all(self._at_hand(_folder(dataset), source) for source in candidate.sources.values())
+            if all(self.at_hand(_folder(dataset), source) for source in candidate.sources.values())
         ]
         chosen = release or next(iter([*at_hand, *dataset.releases]))
         where, sources = dataset.releases[chosen].where, dataset.releases[chosen].sources
         return {name: self.find(_folder(dataset), source, where) for name, source in sources.items()}
 
-    def _at_hand(self, folder: str, source: Source) -> Path | None:
+    def at_hand(self, folder: str, source: Source) -> Path | None:
         """The file, where it is on this machine already."""
         roots = [self._local_mirror(), self.downloads]
         paths = [root / folder / source.file for root in roots if root is not None]
@@ -69,7 +69,7 @@ class Store:
     def find(self, folder: str, source: Source, where: str = "") -> Found:
         """Return one source file, MIRROR/FOLDER/<file>; raises `DataError`, with `where` to have it from."""
         algorithm, published = ("sha256", source.sha256) if source.sha256 else ("md5", source.md5)
-        if not (path := self._at_hand(folder, source)):
+        if not (path := self.at_hand(folder, source)):
             expected = Expected(algorithm, published, source.bytes)
             path = self._fetch(folder, source, expected, where)
         try:

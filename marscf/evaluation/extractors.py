@@ -9,7 +9,6 @@ In Python:
 and `marscf.evaluation.fidelity.inception_score(images, extractor) -> (mean, stderr)`.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from marscf.errors import CheckpointError, ConfigError, MarscfError, nearest
+from marscf.errors import CheckpointError, ConfigError, nearest
 from marscf.evaluation.digits_net import ROOT, load_digits_net, three_channels
+from marscf.evaluation.inception import INCEPTION_FILE, INCEPTION_SHA256, find_inception
 from marscf.files import sha256_file
 
-INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
-INCEPTION_SHA256 = "6726825d"  # how the published file's hash begins; its name says so
-INCEPTION_FOLDER = Path("data/extractors/inception")
 INCEPTION_LAYERS = ["2048", "logits_unbiased"]
 
 
@@ -129,57 +126,3 @@ def load_inception(path: Path) -> torch.nn.Module:
         raise CheckpointError(
             f"{path} holds no Inception weights as torch-fidelity has them ({reason}); get {INCEPTION_FILE}"
         ) from error
-
-
-def find_inception(
-    weights: str | Path | None = None, mirror: str | None = None, offline: bool | None = None
-) -> Path:
-    """Return the file with Inception's weights, downloading it from torch-fidelity's address if need be.
-
-    Looked for in this order: `weights` or the environment's MARSCF_INCEPTION; `mirror` (MARSCF_MIRROR)
-    `/inception/<file>`, a folder or any fsspec address; `data/extractors/inception`. `offline`
-    (MARSCF_OFFLINE) forbids the download. Raises `CheckpointError` naming the file and these ways.
-    """
-    given = weights or os.environ.get("MARSCF_INCEPTION")
-    if given:
-        if not Path(given).is_file():
-            raise CheckpointError(f"no Inception weights at {given} (--inception-weights, MARSCF_INCEPTION)")
-        return Path(given)
-    mirror = mirror or os.environ.get("MARSCF_MIRROR")
-    if offline is None:
-        offline = os.environ.get("MARSCF_OFFLINE", "") not in ("", "0")
-    local = Path(mirror.removeprefix("file://")) if mirror and _is_local(mirror) else None
-    target = INCEPTION_FOLDER / INCEPTION_FILE
-    for path in (*([local / "inception" / INCEPTION_FILE] if local else []), target):
-        if path.is_file():
-            return path
-    reason = "--offline forbids to download it"
-    if not offline:
-        from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
-
-        remote = [f"{mirror.rstrip('/')}/inception/{INCEPTION_FILE}"] if mirror and not local else []
-        try:
-            return _download([*remote, URL_INCEPTION_V3], target)
-        except MarscfError as error:
-            reason = str(error).partition("; check the network")[0]
-    raise CheckpointError(
-        f"no Inception weights {INCEPTION_FILE} ({reason}); give the file by --inception-weights FILE, "
-        f"by the environment's MARSCF_INCEPTION=FILE, or as MIRROR/inception/{INCEPTION_FILE}"
-    )
-
-
-def _is_local(mirror: str) -> bool:
-    return "://" not in mirror or mirror.startswith("file://")
-
-
-def _download(urls: list[str], target: Path) -> Path:
-    from marscf.data.download import Expected, download
-
-    incoming = target.with_name(f"incoming-{target.name}")
-    download(urls, incoming, Expected())
-    sha256 = sha256_file(incoming)
-    if not sha256.startswith(INCEPTION_SHA256):
-        incoming.unlink()
-        raise CheckpointError(f"what was downloaded has SHA-256 {sha256[:8]}…, not {INCEPTION_SHA256}…")
-    os.replace(incoming, target)
-    return target

@@ -8,6 +8,7 @@ and on the image's index alone, so the batch size changes nothing but the roundi
 
 import math
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,7 @@ def evaluate_likelihood(
     seed: int = 0,
     kept: Path | None = None,
     progress: bool = False,
+    prepare: "Callable[[DensityModel], object] | None" = None,
 ) -> Likelihood:
     """Score every image of `uint8 (N,C,H,W)`, in float32 with TF32 off, none dropped.
 
@@ -67,19 +69,24 @@ def evaluate_likelihood(
     after them: its name must hold what they depend on. Without it they lie in a temporary folder.
 
     A model whose `draw_noise` gives None is scored once; one with a stochastic log-determinant takes as many
-    probes as `LARGEST_ESTIMATION_ERROR` asks for. Raises `EvaluationError` where there are no images,
-    and naming the first image whose log-likelihood is not finite.
+    probes as `LARGEST_ESTIMATION_ERROR` asks for. `prepare` changes the model before it is scored; it then
+    takes as many probes as it has itself. Raises `EvaluationError` where there are no images, and naming the
+    first image whose log-likelihood is not finite.
     """
     count = len(images)
     if count == 0:
         raise EvaluationError("no test images to score")
     model = model.float().eval()
-    estimate = accurate_estimate(model, images, seed)
+    if prepare is None:
+        estimate = accurate_estimate(model, images, seed)
+    else:
+        prepare(model)
+        estimate = model.estimate
     asked = {} if estimate is None else {"estimate": estimate}  # a model without one need not know the word
     random = model.draw_noise(1, torch.Generator().manual_seed(0)) is not None
     draws, importance_samples = (draws, importance_samples) if random else (0, 0)
     passes = max(draws, importance_samples, 1)
-    recordings, recorded = Replays(), model.recorded
+    recordings, recorded = Replays(), model.recorded and not model.training  # dropout is drawn anew each time
 
     def score(start: int, stop: int) -> np.ndarray:
         x = torch.from_numpy(np.array(images[start:stop])).to(model.device)
@@ -148,9 +155,11 @@ def estimation_error(model: "DensityModel", estimate: "Estimate", images: np.nda
     return math.sqrt(variance / len(images)) / (math.prod(model.shape) * math.log(2))
 
 
-def kept_scores(model: "DensityModel", cache: Path = CACHE, **names: object) -> Path:
-    """Return where an evaluation keeps its scores: the name hashes the code and all of `names`."""
-    return place(cache, "likelihood", {"code": behind("likelihood", type(model)), **names})
+def kept_scores(
+    model: "DensityModel", cache: Path = CACHE, stage: str = "likelihood", **names: object
+) -> Path:
+    """Return where an evaluation keeps its scores: its name hashes the stage's code and all of `names`."""
+    return place(cache, "likelihood", {"code": behind(stage, type(model)), **names})
 
 
 def refuse_non_finite(nats: np.ndarray, start: int) -> None:

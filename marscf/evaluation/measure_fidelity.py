@@ -29,7 +29,12 @@ class Call:
     inception_weights: str | None = None
     mirror: str | None = None
     offline: bool | None = None
+    images: int | None = None  # at most so many samples and real images; None: what the settings say
     progress: bool = False
+
+    def samples(self, settings: Fidelity) -> int:
+        """Return how many images are compared."""
+        return min(settings.samples, self.images or settings.samples)
 
     def extractor(self, settings: Fidelity, dataset: str) -> Extractor | None:
         """Return the extractor that a scale names, None where it names none."""
@@ -55,11 +60,12 @@ def measure_fidelity(
     weights = weights_hash(path)
     if extractor := call.extractor(settings, dataset):
         model = load(path, choose_device(call.device))
-        real, real_identity, real_card = reference_images(dataset, settings.reference)
+        count = call.samples(settings)
+        real, real_identity, real_card = reference_images(dataset, settings.reference, call.images, call.seed)
         drawn = draw_samples(
             model,
             weights,
-            settings.samples,
+            count,
             batch_size=settings.batch_size,
             seed=call.seed,
             temperature=temperature,
@@ -72,7 +78,7 @@ def measure_fidelity(
             samples,
             extract(real, real_identity, extractor, progress=call.progress),
             extractor,
-            samples_card=f"{settings.samples} samples ({how})",
+            samples_card=f"{count} samples ({how})",
             reference_card=real_card,
             seed=call.seed,
         )
@@ -87,8 +93,11 @@ def measure_floor(folder: Path, settings: Fidelity, call: Call) -> list[dict[str
     entries: list[dict[str, Any]] = []
     if extractor := call.extractor(settings, names.dataset):
         other = "train" if settings.reference == "test" else "test"
-        some, some_identity, some_card = reference_images(names.dataset, other, settings.samples, call.seed)
-        real, real_identity, real_card = reference_images(names.dataset, settings.reference)
+        count, seed = call.samples(settings), call.seed
+        some, some_identity, some_card = reference_images(names.dataset, other, count, seed)
+        real, real_identity, real_card = reference_images(
+            names.dataset, settings.reference, call.images, seed
+        )
         entries = compare(
             extract(some, some_identity, extractor, progress=call.progress),
             extract(real, real_identity, extractor, progress=call.progress),

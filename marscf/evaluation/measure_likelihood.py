@@ -6,7 +6,6 @@ from typing import Any
 from marscf.config import Evaluation, load_config
 from marscf.data.arrays import open_split, read_manifest
 from marscf.devices import choose_device
-from marscf.errors import EvaluationError
 from marscf.evaluation.likelihood import evaluate_likelihood, kept_scores, likelihood_measurements
 from marscf.evaluation.measurements import PerImage, weights_hash, write_measurements, write_per_image
 from marscf.evaluation.stream import discard
@@ -27,15 +26,12 @@ def measure_likelihood(
 ) -> list[dict[str, Any]]:
     """Measure bits/dim; write RUN/likelihood.json and, image by image, RUN/likelihood.npz.
 
-    What is not given comes from the `evaluation` section of the run's scale. Raises `EvaluationError` where
-    more images are asked for than the test split has.
+    What is not given comes from the `evaluation` section of the run's scale. `images` is how many at most.
     """
     config, settings = run_config(path), settings_of(path)
     model = load(path, choose_device(device))
     available = open_split(config.dataset, "test")
-    count = images or settings.images or len(available)
-    if count > len(available):
-        raise EvaluationError(f"images: {count} were asked for, {config.dataset} has {len(available)}")
+    count = min(images or settings.images or len(available), len(available))
     if importance_samples is None:
         importance_samples = settings.importance_samples
     how: dict[str, Any] = {

@@ -1,5 +1,7 @@
 """Arrays on disk, computed batch by batch: an interrupted computation goes on where it was."""
 
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from marscf.durations import in_words
 from marscf.errors import MarscfError
 from marscf.files import digest, locked, read_json, write_json
 
@@ -32,7 +35,8 @@ def fill(
 
     `compute(start, stop)` gives rows `start … stop-1`; `start` is a multiple of `batch_size`. Each batch is
     on disk before the next begins, so that an interruption loses one at most. Of several processes one
-    computes while the others wait. Whatever the rows depend on must be in the file's name.
+    computes while the others wait. Whatever the rows depend on must be in the file's name. After the first
+    batch it says on stderr, after `desc`, how long the others will take.
     """
     marker = path.with_suffix(".json")
     with locked(path.parent, path.with_suffix(".lock").name):
@@ -45,10 +49,19 @@ def fill(
             array = np.lib.format.open_memmap(path, mode="r+")
             for start in range(done, shape[0], batch_size):
                 stop = min(start + batch_size, shape[0])
+                began = time.perf_counter()
                 array[start:stop] = compute(start, stop)
                 array.flush()
                 write_json(marker, {"rows": stop})
                 bar.update(stop - start)
+                if desc and start == done and stop < shape[0]:
+                    seconds = time.perf_counter() - began
+                    rest = in_words(seconds * (shape[0] - stop) / (stop - start))
+                    tqdm.write(
+                        f"{desc}: {shape[0] - stop:,} of {shape[0]:,} images are left, about {rest} "
+                        f"({in_words(seconds)} for the first {stop - start})",
+                        file=sys.stderr,
+                    )
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 

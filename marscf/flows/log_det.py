@@ -8,9 +8,10 @@ gradient is `vᵀ (Σ_k (-1)^k J^k) ∂J v`, the Neumann series under the same r
 Both strategies below return the value and vectors a_i, b_i with `∂ log_det = Σ_i a_iᵀ ∂J b_i`.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -35,21 +36,63 @@ class Jacobian(NamedTuple):
     vectors: bool = True
 
 
+class Tail(Protocol):
+    """The law of how many terms a series has beyond its exact ones."""
+
+    def chance(self, terms: int) -> float:
+        """Return the chance of at least so many."""
+
+    def lengths(self, uniform: Tensor) -> Tensor:
+        """Return lengths of this law, int64, from float64 numbers that are uniform in (0,1)."""
+
+
+@dataclass(frozen=True)
+class Geometric:
+    """One term, and after each the chance `stop` of ending."""
+
+    stop: float
+
+    def chance(self, terms: int) -> float:
+        """See `Tail.chance`."""
+        return (1 - self.stop) ** max(terms - 1, 0)
+
+    def lengths(self, uniform: Tensor) -> Tensor:
+        """See `Tail.lengths`."""
+        return 1 + torch.floor(uniform.log() / math.log(1 - self.stop)).long()
+
+
+@dataclass(frozen=True)
+class Poisson:
+    """Poisson with mean `rate`; a series may end with its exact terms."""
+
+    rate: float
+
+    def chance(self, terms: int) -> float:
+        """See `Tail.chance`."""
+        below = sum(self.rate**n / math.factorial(n) for n in range(terms))
+        return 1 - math.exp(-self.rate) * below
+
+    def lengths(self, uniform: Tensor) -> Tensor:
+        """See `Tail.lengths`; a length above 30 has the chance 1e-24 at rate 2."""
+        at_most = [1 - self.chance(terms) for terms in range(1, 31)]
+        return torch.bucketize(uniform, uniform.new_tensor(at_most))
+
+
 @dataclass
 class Roulette:
     """The unbiased estimate.
 
     Attributes:
         probes: v, of unit variance, `(M,B,C,H,W)`; the estimates are averaged over M.
-        tails: terms beyond the exact ones, at least 1, `(M,B)` or `(M,1)`.
+        tails: terms beyond the exact ones, `(M,B)` or `(M,1)`.
         exact_terms: terms that are never dropped.
-        stop: chance of stopping after each further term, that `tails` was drawn with (geometric).
+        law: that `tails` was drawn from.
     """
 
     probes: Tensor
     tails: Tensor
     exact_terms: int
-    stop: float
+    law: Tail
 
     def __call__(self, jacobian: Jacobian, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the estimate `(B,)` and a, b `(M,B,C,H,W)`, given J at `x`."""
@@ -60,7 +103,7 @@ class Roulette:
             for k in range(1, self.exact_terms + int(tails.max()) + 1):
                 w = jacobian.vjp(w)
                 beyond = max(k - self.exact_terms, 0)
-                weight = (tails >= beyond).to(x.dtype) / (1 - self.stop) ** max(beyond - 1, 0)
+                weight = (tails >= beyond).to(x.dtype) / self.law.chance(beyond)
                 value = value - (-1) ** k / k * weight * (w * v).flatten(1).sum(1)
                 direction = direction + (-1) ** k * weight[:, None, None, None] * w
             directions.append(direction)

@@ -10,7 +10,7 @@ from marscf.errors import ConfigError
 from marscf.flows.actnorm import ActNorm
 from marscf.flows.bijection import Bijection
 from marscf.flows.chain import Chain
-from marscf.flows.log_det import Roulette, Strategies, WholeJacobian
+from marscf.flows.log_det import Geometric, Roulette, Strategies, Tail, WholeJacobian
 from marscf.flows.residual import ResidualBlock
 from marscf.flows.squeeze import Squeeze
 from marscf.models.base import Estimate, Shape, check_levels
@@ -20,7 +20,7 @@ from marscf.nets.lipschitz import FullyConnectedNet, LipschitzConv2d, LipschitzN
 from marscf.options import Margin, NonNegativeInt, PositiveInt, PositiveInts, Probability
 
 TRAINING_EXACT_TERMS = 2
-STOP = 0.5  # chance of ending the series after each further term
+LAW = Geometric(0.5)  # of the number of further terms
 NORM_ITERATIONS = 3  # power iterations per training step
 FIRST_NORM_ITERATIONS = 30
 LEAST_VARIANCE = 0.2  # of a position, over the first batch; as in the authors' code
@@ -98,6 +98,9 @@ class ResidualFlow(OneLatentFlow):
             layers.append(ActNorm(features, (height, width), LEAST_VARIANCE))
         self.layers = Chain(*layers)
         self._tails: Tensor | None = None  # of this training step's series, one per layer
+        #: Of evaluation: the law of the series' lengths, and whether its probes are normal; if not, signs.
+        self.law: Tail = LAW
+        self.normal_probes = False
 
     @property
     def likelihood(self) -> str:
@@ -135,7 +138,7 @@ class ResidualFlow(OneLatentFlow):
         super().initialise(x, noise)
 
     def _draw_tails(self) -> Tensor:
-        return torch.empty(len(self.layers)).geometric_(STOP).to(torch.int64)
+        return torch.empty(len(self.layers)).geometric_(LAW.stop).to(torch.int64)
 
     # ---- the flow
 
@@ -153,20 +156,25 @@ class ResidualFlow(OneLatentFlow):
     def _in_training(self, x: Tensor, place: int, keys: Tensor, tails: Tensor) -> Roulette:
         """One probe per image, drawn by `keys (B,)`; `tails` are the series' lengths, one per layer."""
         signs, _ = self._draw(x, keys, range(place, place + 1))
-        return Roulette(signs, tails[place].view(1, 1).to(x.device), TRAINING_EXACT_TERMS, STOP)
+        return Roulette(signs, tails[place].view(1, 1).to(x.device), TRAINING_EXACT_TERMS, LAW)
 
     def _in_evaluation(self, x: Tensor, place: int, keys: Tensor, estimate: Estimate) -> Roulette:
         """As many probes per image as the estimate has; `keys (B,)` draw the series' lengths too."""
         stream = (place + len(self.layers) * estimate.index) * estimate.probes
-        signs, uniform = self._draw(x, keys, range(stream, stream + estimate.probes))
-        lengths = 1 + torch.floor(uniform.log() / math.log(1 - STOP)).long()
-        return Roulette(signs, lengths, self.exact_terms, STOP)
+        probes, uniform = self._draw(
+            x, keys, range(stream, stream + estimate.probes), normal=self.normal_probes
+        )
+        return Roulette(probes, self.law.lengths(uniform), self.exact_terms, self.law)
 
-    def _draw(self, x: Tensor, keys: Tensor, streams: range) -> tuple[Tensor, Tensor]:
-        """Random signs `(M,B,C,H,W)` and numbers in (0,1) `(M,B)`, of M streams of random bits."""
+    def _draw(self, x: Tensor, keys: Tensor, streams: range, normal: bool = False) -> tuple[Tensor, Tensor]:
+        """Random signs or normal numbers `(M,B,C,H,W)`, and numbers in (0,1) `(M,B)`, of M streams."""
         drawn = torch.stack([counter_random.bits(keys, stream, self.dims + 1) for stream in streams])
-        signs = (drawn[..., 1:] & 1).to(x.dtype).view(len(streams), *x.shape)
-        return 2 * signs - 1, (drawn[..., 0].double() + 0.5) / 2**32
+        bits, uniform = drawn[..., 1:], (drawn[..., 0].double() + 0.5) / 2**32
+        if normal:
+            probes = torch.special.ndtri((bits.double() + 0.5) / 2**32).to(x.dtype)
+        else:
+            probes = 2 * (bits & 1).to(x.dtype) - 1
+        return probes.view(len(streams), *x.shape), uniform
 
     def encode_continuous(self, y: Tensor, context: Any = None) -> tuple[list[Tensor], Tensor]:
         """See `FlowModel.encode_continuous`; `log_det` is an unbiased estimate (or exact: `exact_dims`)."""

@@ -18,7 +18,7 @@ from marscf.runs import DATASETS, RECEIPT, Run, run_config
 if TYPE_CHECKING:
     import pandas
 
-MEASUREMENTS = ("likelihood.json", "fidelity.json")
+MEASUREMENTS = ("likelihood.json", "as_published.json", "fidelity.json")
 FIELDS = ("metric", "value", "stderr", "n", "protocol")  # of each of their measurements
 FLOOR = "floor.json"
 REAL = "real"  # the system of a floor: real images against real images
@@ -100,8 +100,10 @@ def _all_rows(config: Config, scale: str, runs: Sequence[str]) -> Iterator[dict[
 def _origin(place: Path) -> str:
     """The words of a protocol for imported weights: the file that they were imported from."""
     path = place.parent / RECEIPT
-    origin = read_json(path).get("imported_from") if path.is_file() else None
-    return f", weights imported from {origin}" if origin else ""
+    receipt = read_json(path) if path.is_file() else {}
+    if not (origin := receipt.get("imported_from")):
+        return ""
+    return f", weights imported from {origin}, sha256 {receipt['imported_sha256'][:16]}"
 
 
 def _release(dataset: str) -> str:

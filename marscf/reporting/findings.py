@@ -20,6 +20,7 @@ from marscf.reporting.catalogue.product import SWEEP
 from marscf.reporting.collect import REAL, reports
 from marscf.reporting.metrics import error_of, pretty, title
 from marscf.reporting.path_findings import of_paths
+from marscf.reporting.published import imported
 from marscf.reporting.significance import SEEDS, difference, missing
 from marscf.reporting.speed import SWEEP_PLACE, read_sweep
 from marscf.reporting.tables import anchor
@@ -60,12 +61,16 @@ def plain(text: str) -> str:
 
 
 def _rows(metrics: "pandas.DataFrame", metric: str, dataset: str) -> dict[str, list[dict[str, Any]]]:
-    """A metric's rows on a dataset by system, one row per seed, whatever it was measured with."""
+    """A metric's rows on a dataset by system, one row per seed, whatever it was measured with.
+
+    Imported weights are not seeds: of several files of a system the first stands for it.
+    """
     chosen = metrics[metrics["metric"].str.partition("[")[0].eq(metric) & metrics["dataset"].eq(dataset)]
-    return {
-        str(system): rows[rows["metric"] == rows["metric"].iloc[0]].to_dict("records")
-        for system, rows in chosen.groupby("system", sort=False)
-    }
+    found = {}
+    for system, rows in chosen.groupby("system", sort=False):
+        records = rows[rows["metric"] == rows["metric"].iloc[0]].to_dict("records")
+        found[str(system)] = records[:1] if imported(records[0]) else records
+    return found
 
 
 def _mean(rows: Sequence[dict[str, Any]]) -> float:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marscf import __version__
+from marscf.durations import in_words
 from marscf.errors import MarscfError
+from marscf.evaluation.inception import recorded_missing, without
 from marscf.files import read_json, replacing
 from marscf.reporting import catalogue, sources, tables
 from marscf.reporting.catalogue.product import METRICS, SWEEP, Plan, Product
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 #: A run's file -> the stage that makes it.
 STAGES = {
     "likelihood.json": "evaluate likelihood",
+    "as_published.json": "evaluate as-published",
     "fidelity.json": "evaluate fidelity",
     "interpolation.csv": "study interpolate",
     "latent_correlation.npz": "study latents",
@@ -45,7 +48,7 @@ def write_index(scale: str) -> Path:
     plan, metrics = sources.measured_plan(scale), read_metrics(folder / METRICS)
     runs = [_run(path, config, metrics) for path, config in plan.runs.items()]
     found = findings(metrics, scale)
-    lines = headlines(metrics, scale, found)
+    lines = [*headlines(metrics, scale, found), *_not_measured(plan, metrics)]
     here = Path(__file__).parent
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(here),
@@ -58,7 +61,7 @@ def write_index(scale: str) -> Path:
     page = environment.get_template("page.html").render(
         **{"scale": plan.scale, "version": __version__, "headlines": lines, "findings": found, "runs": runs},
         machines=sorted({run["machine"] for run in runs}),
-        training=_duration(sum(run["receipt"].get("seconds") or 0 for run in runs)),
+        training=in_words(sum(run["receipt"].get("seconds") or 0 for run in runs)),
         datasets=[sources.dataset_title(name) for name in dict.fromkeys(metrics["dataset"])],
         systems=[sources.system_title(name) for name in dict.fromkeys(run["system"] for run in runs)],
         sections=list(_sections(plan)),
@@ -72,6 +75,13 @@ def write_index(scale: str) -> Path:
     return folder / "index.html"
 
 
+def _not_measured(plan: Plan, metrics: "pandas.DataFrame") -> Iterator[str]:
+    """Say why there is no FID, where Inception's weights could not be had."""
+    asked = plan.scale.evaluation.fidelity.extractor == "inception"
+    if asked and not metrics["metric"].str.startswith("fid").any() and (missing := recorded_missing()):
+        yield without(missing)
+
+
 def _run(path: str, config: RunConfig, metrics: "pandas.DataFrame") -> dict[str, Any]:
     """All that the page says about a run."""
     run, receipt = Run.from_path(path), read_json(Path(path) / RECEIPT)
@@ -83,7 +93,9 @@ def _run(path: str, config: RunConfig, metrics: "pandas.DataFrame") -> dict[str,
         metrics["dataset"].eq(run.dataset) & metrics["system"].eq(run.system) & metrics["seed"].eq(run.seed)
     ]
     host = receipt.get("host") or {}
-    stages = ["train", *(stage for file, stage in STAGES.items() if (Path(path) / file).is_file())]
+    stages = [f"{stage} {path}" for file, stage in STAGES.items() if (Path(path) / file).is_file()]
+    origin = receipt.get("imported_from")
+    made = f"checkpoints --run {path}" if origin else f"train {path}"
     return {
         **vars(run),
         "anchor": tables.anchor(vars(run)),
@@ -93,8 +105,9 @@ def _run(path: str, config: RunConfig, metrics: "pandas.DataFrame") -> dict[str,
         "receipt_text": json.dumps(receipt, indent=1),
         "config_text": json.dumps(config.to_json(), indent=1),
         "machine": device(host),
-        "duration": _duration(receipt.get("seconds") or 0),
-        "commands": [f"marscf {stage} {path}" for stage in stages],
+        "origin": origin,
+        "duration": in_words(receipt.get("seconds") or 0),
+        "commands": [f"marscf {command}" for command in (made, *stages)],
         "numbers": [
             {
                 "title": title(row["metric"]),
@@ -131,14 +144,6 @@ def _records(scale: str, metrics: "pandas.DataFrame") -> Iterator[dict[str, str]
         "summary": "Machine, settings, weights of each point, what was left out",
         "text": json.dumps({**record, "points": points}, indent=1),
     }
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
 
 
 def _sections(plan: Plan) -> Iterator[dict[str, Any]]:

@@ -60,6 +60,8 @@ def _ways(run: str) -> Iterator[list[Cell]]:
     points, scores, drawn = densities(read_points(run)), read_scores(run), read_paths(run)
     for split, words in SPLITS.items():
         rows, scored = points[points["split"] == split], scores[scores["split"] == split]
+        if rows.empty:  # too few images were asked for to choose λ by
+            continue
         pairs = Cell(f"{words} images", split, note=f"{rows['pair'].nunique()} pairs")
         line = rows["lambda"] == LINE
         ends = scored[scored["lambda"].eq(LINE) & scored["t"].isin([0, 1])]

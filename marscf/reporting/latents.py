@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 KINDS = ("latent", "residual")
 
 
-def read_correlations(run: str) -> list[np.ndarray]:
-    """A run's |ρ| among the last latent's channels, each `(C,C)`: as encoded, and standardised by its prior.
+def read_correlations(run: str) -> tuple[int, list[np.ndarray]]:
+    """The number of images, and a run's |ρ| among the last latent's channels, each `(C,C)`.
 
-    The diagonal, each channel with itself, is NaN.
+    As encoded, and standardised by its prior. The diagonal, each channel with itself, is NaN.
     """
     path = Path(run) / "latent_correlation.npz"
     if not path.is_file():
         raise MarscfError(f"no {path}; make it with: marscf study latents {run}")
     with np.load(path, allow_pickle=False) as saved:
-        found = [np.abs(saved[kind]) for kind in KINDS]
+        images, found = int(saved["images"]), [np.abs(saved[kind]) for kind in KINDS]
     for correlation in found:
         np.fill_diagonal(correlation, np.nan)
-    return found
+    return images, found
 
 
 def correlations(runs: Sequence[str]) -> "Figure":
@@ -37,12 +37,12 @@ def correlations(runs: Sequence[str]) -> "Figure":
 
     style.use()
     drawn = [read_correlations(run) for run in runs]
-    highest = max(np.nanmax(panel) for pair in drawn for panel in pair)
+    highest = max(np.nanmax(panel) for _, pair in drawn for panel in pair)
     look = {"vmin": 0, "vmax": highest, "cmap": "cividis", "interpolation": "nearest"}
     side = min(2.0, (style.PAGE - 0.7) / len(runs))
     size = (side * len(runs) + 0.7, 2 * side + 0.9)
     figure, grid = pyplot.subplots(2, len(runs), figsize=size, squeeze=False)
-    for column, (run, pair) in enumerate(zip(runs, drawn, strict=True)):
+    for column, (run, (images, pair)) in enumerate(zip(runs, drawn, strict=True)):
         of = Run.from_path(run)
         for axes, correlation, name in zip(grid[:, column], pair, KINDS, strict=True):
             image = axes.imshow(correlation, **look)
@@ -50,7 +50,7 @@ def correlations(runs: Sequence[str]) -> "Figure":
             axes.spines[:].set_visible(False)
             axes.set(xticks=[], yticks=[], facecolor="white")
             axes.set_title(f"{name}: mean |ρ| = {np.nanmean(correlation):.3f}")
-        heading = f"{sources.system_title(of.system)}\n{sources.dataset_title(of.dataset)}\n"
+        heading = f"{sources.system_title(of.system)}\n{sources.dataset_title(of.dataset)}, {images} images\n"
         grid[0][column].set_title(heading + grid[0][column].get_title())
     figure.colorbar(image, ax=grid, shrink=0.6, label="|correlation| of two channels")
     return figure

@@ -98,6 +98,8 @@ def _better(
 def _choice(scores: "pandas.DataFrame", drawn: Drawn) -> str:
     """How λ was chosen, and what the other choices score on the validation pairs."""
     val = scores[scores["split"].eq("val") & scores["t"].isna()].set_index(["density", "lambda"])["value"]
+    if val.empty:
+        return f"λ = {drawn.shown:g}, the middle one: too few images were asked for to choose it by."
     straight, shown = val["ignored", LINE], val[drawn.density, drawn.shown]
     text = f"λ = {drawn.shown:g} was chosen on pairs of validation images"
     if drawn.chosen == LINE:

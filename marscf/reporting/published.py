@@ -31,6 +31,9 @@ TITLES = {
     "imagenet64": "ImageNet 64×64",
 }
 
+#: In brackets after a likelihood: it was measured as the weights' own code evaluates them.
+AS_PUBLISHED = "as published"
+
 FULL = ("paper", "published")  # the scales whose models are as large, and trained as long, as the published
 
 
@@ -90,14 +93,18 @@ def _entry(row: dict[str, str]) -> Published:
 
 
 def candidates(row: Row) -> list[Published]:
-    """Published numbers of a measured row's system, metric and dataset, variants of the dataset included."""
-    return [
+    """Published numbers of a measured row's system, metric and dataset, variants of the dataset included.
+
+    Those of the same weights come first.
+    """
+    found = [
         entry
         for entry in published_numbers()
         if entry.system == row["system"]
-        and entry.metric == row["metric"].partition("[")[0]
+        and entry.metric.partition("[")[0] == row["metric"].partition("[")[0]
         and _family(entry.dataset) == _family(row["dataset"])
     ]
+    return sorted(found, key=lambda entry: entry.weights != imported(row))
 
 
 def _family(dataset: str) -> str:
@@ -125,9 +132,6 @@ def obstacle(row: Row, entry: Published) -> str | None:
     """Why a measured row cannot be compared with a published number, or None where it can."""
     if entry.images is None or entry.dims is None:
         return "its source does not say how it was measured"
-    extractor = qualifier(row["metric"])
-    if extractor not in ("", "inception"):
-        return f"measured with the extractor {extractor}, published with Inception"
     if row["dataset"] != entry.dataset:
         return f"measured on {row['dataset']}, published on {entry.dataset}"
     release = re.search(r"\brelease (\S+)$", row["protocol"])
@@ -136,6 +140,13 @@ def obstacle(row: Row, entry: Published) -> str | None:
     if (origin := imported(row)) != entry.weights:
         ours = f"weights imported from {origin}" if origin else "trained here"
         return f"{ours}, published for {entry.weights or 'a training of its own'}"
+    by, published_by = qualifier(row["metric"]), qualifier(entry.metric)
+    if AS_PUBLISHED in (by, published_by):
+        if by != published_by:
+            ours, theirs = "our protocol", "the one of its code"
+            return f"measured by {theirs if by else ours}, published by {theirs if published_by else ours}"
+    elif by not in ("", "inception"):
+        return f"measured with the extractor {by}, published with Inception"
     measured = re.search(r"\bdims (\d+)", row["protocol"])
     if measured and int(measured[1]) != entry.dims:
         return f"{measured[1]} dimensions, published on {entry.dims}"

@@ -28,7 +28,7 @@ def in_colour(sheet: np.ndarray) -> np.ndarray:
 
 
 def sample_grids(runs: Sequence[str], limit: int = 64) -> "Figure":
-    """Draw a square of real images, then one of each run's samples, with bits/dim ± standard error and seed.
+    """Draw a square of real images, then one of each run's samples, titled with bits/dim and seed or file.
 
     None is chosen: they are the first draws of the seed, and the first images of the validation split. Real
     images are left out where the dataset is not prepared, as in a clone that pulled only the trained models.
@@ -54,5 +54,9 @@ def sample_grids(runs: Sequence[str], limit: int = 64) -> "Figure":
 def _title(run: str) -> str:
     """System, bits/dim of the test images where they were measured, and seed, on lines of their own."""
     of, bits = Run.from_path(run), sources.measured(run, "likelihood.json", "bits_per_dim")
-    lines = [sources.system_title(of.system), *([f"{bits} bits/dim"] if bits else []), f"seed {of.seed}"]
+    lines = [
+        sources.system_title(of.system),
+        *([f"{bits} bits/dim"] if bits else []),
+        sources.training_of(of),
+    ]
     return "\n".join(lines)

@@ -12,7 +12,7 @@ from marscf.images import stretched
 from marscf.reporting.catalogue.product import METRICS, Plan
 from marscf.reporting.collect import REAL, read_metrics, reports
 from marscf.reporting.metrics import pretty
-from marscf.runs import Run, run_config
+from marscf.runs import RECEIPT, Run, run_config
 
 
 def system_title(name: str) -> str:
@@ -31,7 +31,14 @@ def dataset_title(name: str) -> str:
 
 def run_title(run: Run) -> str:
     """A run's name as printed."""
-    return f"{system_title(run.system)}, {dataset_title(run.dataset)}, seed {run.seed}"
+    return f"{system_title(run.system)}, {dataset_title(run.dataset)}, {training_of(run)}"
+
+
+def training_of(run: Run) -> str:
+    """Which training of its system a run is: its seed, or the file that its weights were imported from."""
+    receipt = run.path / RECEIPT
+    origin = read_json(receipt).get("imported_from") if receipt.is_file() else None
+    return origin or f"seed {run.seed}"
 
 
 def measured_plan(scale: str) -> Plan:

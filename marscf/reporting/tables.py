@@ -152,28 +152,40 @@ def _names(row: Any) -> list[Cell]:
 def _run_table(metrics: "pandas.DataFrame", caption: str, shown: Sequence[str]) -> Table:
     """One row per run that has the first metric of `shown`, with the others where it has them.
 
-    Below the seeds of a system is the row of their mean. Its first metric is compared with published numbers.
+    Below the seeds of a system is the row of their mean. Its first metric is compared with published numbers,
+    or where it cannot be, the same as the weights' own code measures it. Imported weights are not seeds: each
+    file has its row, and there is no mean.
     """
     if not shown:
         return Table(caption, ["dataset", "system"])
     main = shown[0]
-    seeds = metrics["seed"].nunique() > 1
-    columns = ["dataset", "system", *(["seed"] if seeds else []), *map(title, shown)]
+    origins = {name for row in metrics.to_dict("records") if (name := published.imported(row))}
+    seeds = metrics["seed"].nunique() > 1 or bool(origins)
+    columns = [
+        "dataset",
+        "system",
+        *(["weights" if origins else "seed"] if seeds else []),
+        *map(title, shown),
+    ]
+    likes = [name for name in shown if name.partition("[")[0] == main.partition("[")[0]]
     table = Table(caption, [*columns, "published", "source", "status"])
 
     def add(rows: "pandas.DataFrame", seed: Cell, last: list[Cell] | None = None) -> None:
         by_metric = {name: found.to_dict("records") for name, found in rows.groupby("metric")}
         cells = _names(by_metric[main][0]) + ([seed] if seeds else [])
         cells += [number(by_metric[name]) if name in by_metric else Cell("–", "") for name in shown]
-        table.rows.append(cells + (last or _status(by_metric[main])))
+        of = [by_metric[name] for name in likes if name in by_metric]
+        compared = next((own for own in of if published.comparable(own[0])), of[0])
+        table.rows.append(cells + (last or _status(compared)))
 
     for _, rows in metrics.groupby(["dataset", "system"], sort=False):
         by_seed = [own for _, own in rows.groupby("seed") if main in set(own["metric"])]
-        several = len(by_seed) > 1
+        several = len(by_seed) > 1 and not origins
         blank = [Cell("–", ""), Cell("–", ""), Cell("see the mean over the seeds", kind="incomparable")]
         for own in by_seed:
             seed = int(own["seed"].iloc[0])
-            add(own, Cell(str(seed), seed), blank if several else None)
+            name = published.imported(own.iloc[0].to_dict()) or ("–" if origins else str(seed))
+            add(own, Cell(name, name if origins else seed), blank if several else None)
         if several:
             add(rows, Cell(f"mean of {len(by_seed)} seeds", "mean"))
     return table
@@ -209,7 +221,11 @@ def published_numbers(metrics: "pandas.DataFrame") -> Table:
         names = [replace(cell, text=published.TITLES.get(cell.value, cell.text)) for cell in names]
         cells = [*names, Cell(title(entry.metric)), Cell(entry.text, entry.value, kind="number")]
         cells += [Cell(published.BOUNDS.get(entry.bound, "–")), Cell(entry.source), Cell(entry.note)]
-        found = [rows for rows in measured if entry in published.candidates(rows[0])]
+        found = [
+            rows
+            for rows in measured
+            if entry in published.candidates(rows[0]) and (published.imported(rows[0]) or not entry.weights)
+        ]
         found.sort(key=lambda rows: published.obstacle(rows[0], entry) is not None)
         if found:
             state = published.status(found[0], entry)
@@ -229,4 +245,6 @@ def _not_measured(entry: published.Published, scale: str) -> str:
     ):
         if name not in names:
             return f"not a {kind} of this benchmark"
+    if entry.weights and not known.scale(scale).published:
+        return "of released weights: see scale published"
     return f"not measured at scale {scale}"

@@ -57,9 +57,9 @@ def exact_latents(model: FlowModel, images: Tensor) -> tuple[FlowModel, list[Ten
 
 
 @torch.no_grad()
-def measure_units(model: FlowModel, dataset: str, batch_size: int) -> Units:
+def measure_units(model: FlowModel, dataset: str, batch_size: int, count: int = REFERENCE) -> Units:
     """Return the standard deviations of validation images' latents, one per level, and of their pixels."""
-    images = torch.from_numpy(np.array(open_split(dataset, "val")[:REFERENCE])).to(model.device)
+    images = torch.from_numpy(np.array(open_split(dataset, "val")[:count])).to(model.device)
     levels = zip(*(model.encode(batch) for batch in images.split(batch_size)), strict=True)
     latents = [torch.cat(level).double().std().item() for level in levels]
     return Units(latents, model.to_continuous(images).double().std().item())

@@ -29,7 +29,7 @@ from marscf.models.base import FlowModel
 from marscf.runs import Run
 from marscf.studies import scores
 from marscf.studies.interpolation import NUMBERS, Density
-from marscf.studies.interpolation_pairs import choose_pairs, measure_units
+from marscf.studies.interpolation_pairs import REFERENCE, choose_pairs, measure_units
 from marscf.studies.interpolation_walk import LINE, Choice, Walk, middle, walk_all
 
 WAY = ["split", "density", "lambda"]
@@ -47,6 +47,25 @@ def settings_of(run: Run) -> tuple[Interpolation, Fidelity]:
         return default, Fidelity(extractor="none")
     chosen = (e for e in scale.studies.interpolation if (e.dataset, e.system) == (run.dataset, run.system))
     return next(chosen, default), scale.evaluation.fidelity
+
+
+def limited(settings: Interpolation, images: int | None) -> Interpolation:
+    """Return the settings with fewer pairs, so that each split's paths have at most so many moved images.
+
+    Two test pairs are the fewest, as their error needs them. Where there are not two validation pairs for all
+    the choices, there are none, and the middle λ is taken.
+    """
+    if images is None:
+        return settings
+    paths = images // (settings.points - 2)
+    validation = min(paths // len(all_choices(settings)), settings.validation_pairs)
+    tests = max(paths, 2)
+    changes = {
+        "pairs": min(settings.pairs, tests),
+        "score_pairs": min(settings.score_pairs, tests),
+        "validation_pairs": validation if validation > 1 else 0,
+    }
+    return settings.model_copy(update=changes)
 
 
 def choose(rows: list[list[Any]], settings: Interpolation) -> Choice:
@@ -67,26 +86,33 @@ def choices(settings: Interpolation, density: Density | None = None) -> list[Cho
     return [Choice(density or settings.density, value) for value in sorted(settings.lambdas)]
 
 
+def all_choices(settings: Interpolation) -> list[Choice]:
+    """Return the ways off the line that validation pairs are walked in."""
+    return [way for density in get_args(Density) for way in choices(settings, density)]
+
+
 class Study:
     """The walks of one run, collected for its three files."""
 
-    def __init__(self, folder: Path, device: str):
+    def __init__(self, folder: Path, device: str, images: int | None = None, scored: bool = True):
         run = Run.from_path(folder)
         self.dataset = run.dataset
-        self.settings, fidelity = settings_of(run)
+        settings, fidelity = settings_of(run)
+        self.settings = limited(settings, images)
         model = load(folder, choose_device(device))
         if not isinstance(model, FlowModel):
             raise ConfigError(f"{run.system} has no latents to interpolate; choose the run of a flow")
         self.model = model.requires_grad_(False)
         self.network: Extractor | None = None
-        if fidelity.extractor != "none":
+        if scored and fidelity.extractor != "none":
             self.network = load_extractor(
                 fidelity.extractor, self.dataset, grey_levels=model.grey_levels, device=model.device
             )
-        self.units = measure_units(model, self.dataset, self.settings.batch_size)
+        of_units = min(REFERENCE, images or REFERENCE)
+        self.units = measure_units(model, self.dataset, self.settings.batch_size, of_units)
         self.t = np.linspace(0, 1, self.settings.points)
         weights, data = sha256_file(folder / WEIGHTS), read_manifest(self.dataset)["digest"]
-        depends_on = [self.settings.model_dump(), weights, data, behind("interpolate", type(model))]
+        depends_on = [self.settings.model_dump(), of_units, weights, data, behind("interpolate", type(model))]
         self.parts = folder / f"{PARTS}-{digest(depends_on)[:16]}"
         self.points: list[list[Any]] = []
         self.scores: list[list[Any]] = []
@@ -102,16 +128,19 @@ class Study:
         return pairs, found
 
 
-def interpolate_run(folder: str | Path, device: str = "auto") -> list[Path]:
+def interpolate_run(
+    folder: str | Path, device: str = "auto", images: int | None = None, scored: bool = True
+) -> list[Path]:
     """Make a run's `interpolation.npz`, `.csv` and `_scores.csv`; return their paths.
 
-    Raises `ConfigError` for a model that has no latents.
+    `images` limits the pairs, see `limited`. Where nothing is `scored`, λ is the middle one. Raises
+    `ConfigError` for a model that has no latents.
     """
     folder = Path(folder)
-    study = Study(folder, device)
+    study = Study(folder, device, images, scored)
     settings = study.settings
-    ways = [way for density in get_args(Density) for way in choices(settings, density)]
-    study.measure("val", settings.validation_pairs, [LINE, *ways])
+    if settings.validation_pairs:
+        study.measure("val", settings.validation_pairs, [LINE, *all_choices(settings)])
     chosen = choose(study.scores, settings)
     shown = choices(settings)[0] if chosen == LINE else chosen
     pairs, walks = study.measure("test", max(settings.pairs, settings.score_pairs), [LINE, shown])

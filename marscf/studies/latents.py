@@ -22,25 +22,26 @@ IMAGES = 256  # of the validation split; the test images are read by `marscf eva
 FILE = "latent_correlation.npz"
 
 
-def measure_latents(folder: str | Path, device: str = "auto") -> Path:
+def measure_latents(folder: str | Path, device: str = "auto", images: int | None = None) -> Path:
     """Write RUN/latent_correlation.npz: the correlations `latent` and `residual`, each `(C,C)`.
 
     `latent` is of the last level's latent of validation images, `residual` of the same standardised by the
-    run's own prior. Raises `ConfigError` for a model without priors.
+    run's own prior. `images` is how many at most. Raises `ConfigError` for a model without priors.
     """
     folder = Path(folder)
     model = load(folder, choose_device(device))
     if not isinstance(model, FlowModel) or model.last_prior is None:
         raise ConfigError(f"{folder}: {type(model).__name__} has no prior over the channels of its latents")
-    images = torch.from_numpy(np.array(open_split(run_config(folder).dataset, "val")[:IMAGES]))
-    noise = model.draw_noise(len(images), torch.Generator().manual_seed(0))
+    count = min(IMAGES, images or IMAGES)
+    x = torch.from_numpy(np.array(open_split(run_config(folder).dataset, "val")[:count]))
+    noise = model.draw_noise(len(x), torch.Generator().manual_seed(0))
     with torch.no_grad():
-        z = model.encode(images.to(model.device), noise)[-1]
+        z = model.encode(x.to(model.device), noise)[-1]
         residual = residuals(model.last_prior, z, None)  # the last level has no context
     with replacing(folder / FILE) as temporary:
         np.savez(
             temporary,
-            images=np.array(len(images)),
+            images=np.array(len(x)),
             latent=channel_correlation(z),
             residual=channel_correlation(residual),
         )

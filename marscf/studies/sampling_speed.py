@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from marscf import runs
 from marscf.code import behind
 from marscf.config import Config, SamplingSpeed, load_config, resolve
 from marscf.counting import counted
@@ -26,6 +25,7 @@ from marscf.devices import choose_device
 from marscf.errors import MarscfError
 from marscf.files import digest, read_json, replacing, sha256_file, write_json
 from marscf.models import WEIGHTS, build
+from marscf.runs import Run, own_config, run_config
 from marscf.settings import RunConfig
 from marscf.studies.machine import describe, machine, synchronise
 from marscf.studies.scaling import levels_at
@@ -82,22 +82,30 @@ class Timing:
 def plan(config: Config, scale: str, systems: list[str] | None = None) -> dict[str, list[Point]]:
     """Return the points of the sweep by system, small sides first; `systems` None is all but the excluded.
 
-    Options and grey levels are those for `studies.sampling_speed.dataset`. Raises `ConfigError` for
-    unknown names.
+    Options and grey levels are those for `studies.sampling_speed.dataset`: of the runs that are there, where
+    they are published checkpoints. Raises `ConfigError` for unknown names.
     """
     the_scale = config.scale(scale)
     settings = the_scale.studies.sampling_speed
     names = systems or [name for name in config.systems if name not in settings.exclude]
+    if the_scale.published:
+        names = [name for name in names if own_config(_run(config, scale, name).path)]
     points: dict[str, list[Point]] = {}
     for name in names:
-        resolved = resolve(config, scale, _dataset(config, scale), name, config.seeds(scale, name)[0])
+        run = _run(config, scale, name)
+        if the_scale.published:
+            resolved = run_config(run.path)
+        else:
+            resolved = resolve(config, scale, run.dataset, name, run.seed)
         points[name] = [_point(resolved, settings, side) for side in sorted(set(settings.sides))]
     return points
 
 
-def _dataset(config: Config, scale: str) -> str:
+def _run(config: Config, scale: str, system: str) -> Run:
+    """The run whose system is timed: its first seed."""
     the_scale = config.scale(scale)
-    return the_scale.studies.sampling_speed.dataset or the_scale.datasets[0]
+    dataset = the_scale.studies.sampling_speed.dataset or the_scale.datasets[0]
+    return Run(scale, dataset, system, config.seeds(scale, system)[0])
 
 
 def _point(run: RunConfig, settings: SamplingSpeed, side: int) -> Point:
@@ -156,9 +164,15 @@ def predicted_seconds(side: int, known: dict[int, float]) -> float:
 
 
 def sweep(
-    scale: str, systems: list[str] | None = None, device: str = "auto", out: Path | None = None
+    scale: str,
+    systems: list[str] | None = None,
+    device: str = "auto",
+    out: Path | None = None,
+    repeats: int | None = None,
 ) -> Path:
     """Measure a scale's points and write `out`, by default `reports/<scale>/sampling_speed.csv`.
+
+    `repeats` is how many of a point at most.
 
     The JSON beside it is the record: machine, settings, every point with its weights, and what was left out
     and why. It is saved after each point, so that a call that was interrupted, or one for more systems, goes
@@ -168,12 +182,13 @@ def sweep(
     points = plan(config, scale, systems)
     out = Path(out or f"reports/{scale}/sampling_speed.csv")
     settings = config.scale(scale).studies.sampling_speed
+    settings = settings.model_copy(update={"repeats": min(settings.repeats, repeats or settings.repeats)})
     record = Record(out.with_suffix(".json"), scale, settings, machine(where))
     rows: list[list[Any]] = []
     with tqdm(total=sum(map(len, points.values())), desc="sampling speed", unit="point") as bar:
         for system, its_points in points.items():
-            run = runs.Run(scale, _dataset(config, scale), system, config.seeds(scale, system)[0])
-            trained = run.path / WEIGHTS if (run.path / WEIGHTS).is_file() else None
+            weights = _run(config, scale, system).path / WEIGHTS
+            trained = weights if weights.is_file() else None
             for point, timing in _timed(its_points, record, where, trained, bar):
                 rows += _rows(point, timing, describe(where))
     with replacing(out) as temporary, open(temporary, "w", newline="") as stream:

@@ -12,9 +12,10 @@ import torch
 
 from marscf.cli import main
 from marscf.errors import CheckpointError, ConfigError
-from marscf.evaluation import extractors
+from marscf.evaluation import extractors, inception
 from marscf.evaluation.digits_net import DigitsNet, three_channels
-from marscf.evaluation.extractors import INCEPTION_FILE, find_inception, load_extractor
+from marscf.evaluation.extractors import load_extractor
+from marscf.evaluation.inception import INCEPTION_FILE, find_inception
 from marscf.files import sha256_file
 
 
@@ -40,7 +41,7 @@ def test_an_unknown_extractor_names_the_nearest():
 
 def test_inception_is_looked_for_in_order(prepared, monkeypatch):
     mirror = prepared / "mirror"
-    here, there, given = extractors.INCEPTION_FOLDER, mirror / "inception", prepared / "given.pth"
+    here, there, given = inception.INCEPTION_FOLDER, mirror / "inception", prepared / "given.pth"
     with pytest.raises(CheckpointError, match="--offline forbids"):
         find_inception(mirror=str(mirror), offline=True)
     for folder in (here, there):
@@ -66,11 +67,11 @@ def test_a_download_is_verified(prepared, monkeypatch):
         stream.write(b"no weights")
     with pytest.raises(CheckpointError, match="what was downloaded has SHA-256"):
         find_inception(mirror="memory://m", offline=False)
-    assert list(extractors.INCEPTION_FOLDER.iterdir()) == []
-    monkeypatch.setattr(extractors, "INCEPTION_SHA256", hashlib.sha256(b"no weights").hexdigest()[:8])
+    assert list(inception.INCEPTION_FOLDER.iterdir()) == []
+    monkeypatch.setattr(inception, "INCEPTION_SHA256", hashlib.sha256(b"no weights").hexdigest()[:8])
     path = find_inception(mirror="memory://m", offline=False)
     assert path.read_bytes() == b"no weights"
-    assert [file.name for file in extractors.INCEPTION_FOLDER.iterdir()] == [INCEPTION_FILE]
+    assert [file.name for file in inception.INCEPTION_FOLDER.iterdir()] == [INCEPTION_FILE]
 
 
 def test_a_file_that_would_run_code_is_refused(tmp_path):

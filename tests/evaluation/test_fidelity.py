@@ -231,6 +231,11 @@ def test_command_writes_every_number_with_its_card(workplace, extractor_at_hand)
     assert main(arguments) == 0
     assert (workplace / "fidelity.json").read_bytes() == first
 
+    assert main([*arguments, "--images", "40"]) == 0
+    fewer = json.loads((workplace / "fidelity.json").read_text())["measurements"][0]
+    assert fewer["n"] == 40 and fewer["protocol"].startswith("40 samples")
+    assert f"against 40 of 1257 train images of digits {digest[:8]} (seed 0)" in fewer["protocol"]
+
     assert main(["evaluate", "floor", "data/runs/trial/digits", "--device", "cpu"]) == 0
     floor = json.loads(Path("data/runs/trial/digits/floor.json").read_text())
     assert floor["run"] == {"scale": "trial", "dataset": "digits", "system": "real", "seed": 0}

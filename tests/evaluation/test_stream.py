@@ -31,6 +31,17 @@ def test_an_interruption_loses_one_batch_at_most(tmp_path):
     assert third.calls == []
 
 
+def test_it_says_after_the_first_batch_how_long_the_others_take(tmp_path, monkeypatch, capsys):
+    clock = iter(range(0, 1000, 60))
+    monkeypatch.setattr("marscf.evaluation.stream.time.perf_counter", lambda: next(clock))
+    with pytest.raises(KeyboardInterrupt):
+        fill(tmp_path / "x.npy", (1010, 3), np.float32, Counter(stop_at=12), 4, desc="likelihood")
+    words = [line for line in capsys.readouterr().err.splitlines() if "images are left" in line]
+    assert words == ["likelihood: 1,006 of 1,010 images are left, about 4.2 h (60 s for the first 4)"]
+    fill(tmp_path / "y.npy", (4, 3), np.float32, Counter(), 4, desc="likelihood")
+    assert "left" not in capsys.readouterr().err  # nothing is
+
+
 def test_a_file_cut_short_is_made_again(tmp_path):
     path = tmp_path / "x.npy"
     fill(path, (10, 3), np.float32, Counter(), 4)

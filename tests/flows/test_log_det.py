@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from marscf.errors import EvaluationError
-from marscf.flows.log_det import ResidualStep, Roulette, WholeJacobian
+from marscf.flows.log_det import Geometric, Poisson, ResidualStep, Roulette, WholeJacobian
 from marscf.flows.residual import ResidualBlock, fixed_point
 from marscf.nets.lipschitz import FullyConnectedNet, LipschitzNet
 
@@ -45,10 +45,18 @@ def estimates(net: LipschitzNet, x: torch.Tensor, exact_terms: int, n: int, seed
     signs = torch.randint(2, (1, *copies.shape), generator=generator).double() * 2 - 1
     tails = torch.empty(1, n).geometric_(0.5, generator=generator).long()
     _, log_det = ResidualStep.apply(
-        net, Roulette(signs, tails, exact_terms, 0.5), True, copies, *net.tensors()
+        net, Roulette(signs, tails, exact_terms, Geometric(0.5)), True, copies, *net.tensors()
     )
     grads = torch.autograd.grad(log_det.mean(), [copies, *net.parameters()], allow_unused=True)
     return log_det.detach(), [grads[0].sum(0, keepdim=True), *grads[1:]]
+
+
+@pytest.mark.parametrize("law", [Geometric(0.5), Geometric(0.2), Poisson(2.0)])
+def test_lengths_have_the_chances_that_their_law_states(law):
+    uniform = (torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000
+    lengths = law.lengths(uniform)
+    for terms in range(12):
+        assert (lengths >= terms).double().mean().item() == pytest.approx(law.chance(terms), abs=2e-5)
 
 
 def test_products_by_hand(net, x):

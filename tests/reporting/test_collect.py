@@ -85,10 +85,15 @@ def test_images_seen_are_those_of_all_steps(workdir):
 
 def test_imported_weights_are_named_in_the_protocol(workdir):
     path = Path(workdir[0]) / "receipt.json"
-    content = {**json.loads(path.read_text()), "imported_from": "marscf_cifar10_affine_32_512.pt"}
+    content = {
+        **json.loads(path.read_text()),
+        "imported_from": "marscf_cifar10_affine_32_512.pt",
+        "imported_sha256": "0123456789abcdef" * 4,
+    }
     path.write_text(json.dumps(content))
     frame = read_metrics(collect("quick", workdir))
-    named = frame[frame["protocol"].str.contains("weights imported from marscf_cifar10_affine_32_512.pt")]
+    words = "weights imported from marscf_cifar10_affine_32_512.pt, sha256 0123456789abcdef"
+    named = frame[frame["protocol"].str.endswith(words)]
     assert set(named["system"]) == {"glow"} and "bits_per_dim" in set(named["metric"])
 
 

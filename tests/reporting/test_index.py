@@ -1,3 +1,4 @@
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -5,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from marscf.config import load_config
 from marscf.errors import MarscfError
+from marscf.evaluation.inception import RECORD, recorded_missing, without
+from marscf.files import write_json
 from marscf.reporting.catalogue import product
 from marscf.reporting.collect import collect
 from marscf.reporting.index import write_index
@@ -92,6 +96,34 @@ def test_figure_has_the_text_of_its_entry(page):
 
 def test_only_what_was_drawn_is_shown(page):
     assert 'id="table_likelihood"' in page and 'id="fig11_interpolation"' not in page
+
+
+def test_page_says_why_there_is_no_fid_and_what_to_do(workdir):
+    scale = Path("config/scales/quick.yaml")
+    scale.write_text(scale.read_text().replace("extractor: digits-net", "extractor: inception"))
+    load_config.cache_clear()
+    write_json(RECORD, {"missing": "no Inception weights <file>; put the file there"})
+    line = without(recorded_missing())
+    for fid_is_there in (True, False):
+        collect("quick", workdir)
+        page, summary = write_index("quick").read_text(), Path("reports/quick/summary.txt").read_text()
+        assert (html.escape(line) in page) == (line in summary) == (not fid_is_there)
+        for path in Path("data/runs/quick").glob("**/fidelity.json"):
+            path.unlink()
+        for path in Path("data/runs/quick").glob("**/floor.json"):
+            path.unlink()
+    load_config.cache_clear()
+
+
+def test_an_imported_run_has_the_command_that_imports_it(workdir):
+    receipt = Path(workdir[0]) / "receipt.json"
+    origin = {"imported_from": "theirs.pt", "imported_sha256": "0" * 64, "imported_code": "mar-scf"}
+    ours = {key: value for key, value in json.loads(receipt.read_text()).items() if key != "code_version"}
+    receipt.write_text(json.dumps(ours | origin))
+    collect("quick", workdir)
+    run = write_index("quick").read_text().split(f"<code>{workdir[0]}</code>")[1].split("</article>")[0]
+    assert "Weights imported from theirs.pt" in run and " of training" not in run
+    assert f"marscf import theirs.pt --code mar-scf --out {workdir[0]}" in run and "marscf train" not in run
 
 
 def test_run_of_another_config_is_refused(workdir):

@@ -10,6 +10,7 @@ import torch
 from marscf.cli import main
 from marscf.config import SamplingSpeed, load_config
 from marscf.errors import ConfigError
+from marscf.runs import run_config
 from marscf.settings import DataSettings, RunConfig, TrainingSettings
 from marscf.studies import sampling_speed
 from marscf.studies.sampling_speed import Point, measure, plan, predicted_seconds, sweep
@@ -47,6 +48,27 @@ def test_every_point_and_repeat_has_a_row(place):
         assert row["sequential_steps"] == "1" and row["batch_size"] == "2" and row["channels"] == "1"
         assert int(row["levels"]) == math.log2(int(row["image_size"]) / 4)
         assert "thread" in row["device"]
+
+
+def test_fewer_repeats_where_they_are_asked_for(place):
+    command = ["study", "sampling-speed", "--scale", "tiny", "--systems", "two-modes", "--device", "cpu"]
+    assert main([*command, "--repeats", "2"]) == 0
+    assert {row["repeat"] for row in read("reports/tiny/sampling_speed.csv")} == {"0", "1"}
+    assert main([*command, "--repeats", "200"]) == 0  # no more than the scale has
+    assert {row["repeat"] for row in read("reports/tiny/sampling_speed.csv")} == {"0", "1", "2"}
+
+
+def test_published_checkpoints_are_timed_with_their_own_options(place, make_run):
+    """Systems without a checkpoint for the sweep's dataset are left out."""
+    config = Path("config/scales/tiny.yaml")
+    config.write_text(config.read_text() + "published: true\n")
+    load_config.cache_clear()
+    run = make_run("two-modes")
+    config = run_config(run).to_json() | {"options": {"levels": 3}}
+    (run / "config.json").write_text(json.dumps(config))
+    points = plan(load_config(), "tiny")
+    assert list(points) == ["two-modes"]
+    assert {point.image_size: point.config.options["levels"] for point in points["two-modes"]}[8] == 3
 
 
 def test_systems_are_chosen_and_unknown_ones_refused(place, capsys):

@@ -4,20 +4,26 @@ The files of `config/` are read by `marscf.config`, as on the command line. A mi
 
 Two habits of the rules: what a result depends on is a plain param, recorded by Snakemake, so that a change
 runs it again. These are values of `config/`, and the digest of the code that can change a number
-(`marscf.code`). What only says how to get there (device, mirror) is a param that takes `threads` or
-`resources`, which Snakemake does not record.
+(`marscf.code`). What only says how to get there (a device) is a param that takes `threads` or `resources`,
+which Snakemake does not record; a mirror is handed on in the environment.
 """
 
 import os
+import shlex
 import sys
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 # by module: a name like `parse` would replace Snakemake's own, which is global here
 from marscf import config as loader
 from marscf.code import behind
 from marscf.errors import ConfigError, MarscfError, nearest
-from marscf.files import digest
+from marscf.files import digest, read_json
 from marscf.compat.index import FOLDER, INDEX, published_runs
+from marscf.data.sources import Store
+from marscf.evaluation import inception
 from marscf.reporting.catalogue import planned, products
 from marscf.reporting.catalogue.product import Plan
 from marscf.runs import Run, identity
@@ -35,7 +41,8 @@ class Selection(loader.Strict):
     device: str = "auto"
     mirror: str | None = None
     offline: bool = False
-    images: int | None = None  # of each test set that is measured, and at most so many samples
+    # at most so many images of each set, and so many samples; 8 are the fewest that a FID takes
+    images: Annotated[int, Field(ge=8)] | None = None
 
 
 def narrowed(kind, chosen, known):
@@ -51,6 +58,10 @@ def narrowed(kind, chosen, known):
 
 try:
     SELECTION = loader.parse(Selection, dict(config), "config/config.yaml or --config")
+    if SELECTION.mirror:
+        os.environ["MARSCF_MIRROR"] = SELECTION.mirror
+    if SELECTION.offline:
+        os.environ["MARSCF_OFFLINE"] = "1"
     CONFIG = loader.load_config()
     SCALE = CONFIG.scale(SELECTION.scale)
     DATASETS = narrowed("datasets", SELECTION.datasets, SCALE.datasets)
@@ -67,6 +78,7 @@ try:
         if not SCALE.published
     }
     planned(Plan(SCALE, TRAINED))  # a mistake in it is said at once
+    inception.at_hand()
 except MarscfError as error:
     print(f"snakemake: {error}", file=sys.stderr)
     sys.exit(error.exit_code)
@@ -104,9 +116,19 @@ def runs():
     }
 
 
+def fidelity():
+    """How samples are compared with real images: by no extractor where Inception's weights cannot be had."""
+    runs()  # of two checkpoints the same one has to come first for inputs and params
+    if FIDELITY.extractor == "inception" and not inception.at_hand():
+        if read_json(checkpoints.inception.get().output[0])["missing"]:
+            return FIDELITY.model_copy(update={"extractor": "none"})
+    return FIDELITY
+
+
 def plan():
     """The selection, as the catalogue of tables and figures sees it."""
-    return Plan(SCALE, runs())
+    evaluation = SCALE.evaluation.model_copy(update={"fidelity": fidelity()})
+    return Plan(SCALE.model_copy(update={"evaluation": evaluation}), runs())
 
 
 # ---- how, not what: params that Snakemake does not record
@@ -114,19 +136,40 @@ def plan():
 
 def device(wildcards, threads):
     """Where a stage computes."""
-    return f"--device {SELECTION.device}"
+    return f"--device {shlex.quote(SELECTION.device)}"
 
 
-def source(wildcards, threads):
-    """Where a dataset's files come from."""
-    mirror = [f"--mirror {SELECTION.mirror}"] if SELECTION.mirror else []
-    return " ".join(mirror + ["--offline"] * SELECTION.offline)
+def images(wildcards, threads):
+    """How many images will be measured at most."""
+    return ONLY
 
 
 def launcher(wildcards, resources):
     """`marscf`, or as many processes of it as the job has GPUs."""
     gpus = resources.gpu
     return f"torchrun --standalone --nproc-per-node {gpus} -m marscf" if gpus > 1 else "marscf"
+
+
+OFFLINE = os.environ.get("MARSCF_OFFLINE", "") not in ("", "0")
+
+
+# ---- what could not be had, and is looked for again by each call that may find it: params that differ then
+
+
+def without_inception(wildcards):
+    """When Inception's weights were looked for in vain, where a download may succeed now."""
+    path = inception.RECORD
+    return path.stat().st_mtime if path.is_file() and not OFFLINE else None
+
+
+def missing_checkpoints(wildcards):
+    """When published checkpoints were looked for in vain, where one of them may be found now."""
+    path = FOLDER / INDEX
+    names = [entry["checkpoint"] for entry in read_json(path)["missing"]] if path.is_file() else []
+    store = Store(Path("data/sources"), os.environ.get("MARSCF_MIRROR"), OFFLINE)
+    known = [CONFIG.checkpoints[name] for name in names if name in CONFIG.checkpoints]
+    found = any(store.at_hand(checkpoint.name, checkpoint.source) for checkpoint in known)
+    return path.stat().st_mtime if found or (names and not OFFLINE) else None
 
 
 # ---- what a result depends on
@@ -170,11 +213,13 @@ def extractor(wildcards):
     )
 
 
-def only(option, most=None):
-    """The command line's limit on images or samples, where one was asked for."""
-    if SELECTION.images is None:
-        return ""
-    return f"--{option} {min(SELECTION.images, most or SELECTION.images)}"
+def at_most(number=None):
+    """A number of images, or the command line's limit where that is less; None: all images."""
+    return min((limit for limit in (number, SELECTION.images) if limit is not None), default=None)
+
+
+#: The same as an option of the commands.
+ONLY = "" if SELECTION.images is None else f"--images {SELECTION.images}"
 
 
 def timed_receipts(wildcards=None):
@@ -206,9 +251,11 @@ NOTEBOOK = os.path.relpath(os.path.join(workflow.basedir, "workflow", "notebooks
 
 def measurements(wildcards=None):
     """Every file that `marscf report collect` puts together."""
-    parts = ["receipt", "likelihood"] + ["fidelity"] * (FIDELITY.extractor != "none")
+    judged = fidelity().extractor != "none"
+    parts = ["receipt", "likelihood"] + ["fidelity"] * judged
+    parts += ["as_published"] * SCALE.published
     files = [f"{run}/{part}.json" for run in runs() for part in parts]
-    if FIDELITY.extractor != "none":
+    if judged:
         files += [
             f"data/runs/{SCALE.name}/{dataset}/floor.json"
             for dataset in dict.fromkeys(run.dataset for run in runs().values())
@@ -219,3 +266,8 @@ def measurements(wildcards=None):
 def likelihoods(wildcards=None):
     """The likelihood of each test image, a file a run: what systems are compared by."""
     return [f"{run}/likelihood.npz" for run in runs()]
+
+
+def record_of_inception(wildcards=None):
+    """The record that says why there is no FID, where there is none."""
+    return [str(inception.RECORD)] if fidelity().extractor != FIDELITY.extractor else []

@@ -6,6 +6,5 @@ rule dataset:
         "logs/data/{dataset}.log",
     params:
         identity=dataset_digest,
-        source=source,
     shell:
-        "marscf data {wildcards.dataset} {params.source} > {log} 2>&1"
+        "marscf data {wildcards.dataset} > {log} 2>&1"

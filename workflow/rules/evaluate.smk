@@ -13,7 +13,7 @@ rule likelihood:
     params:
         code=code("likelihood"),
         settings=settings(SCALE.evaluation.model_dump(mode="json", exclude={"fidelity", "grid"})),
-        only=only("images"),
+        only=ONLY and f"--images {at_most(SCALE.evaluation.images)}",
         run=subpath(input.receipt, parent=True),
         device=device,
     shell:
@@ -32,7 +32,7 @@ rule sample:
         **JOB,
     params:
         code=code("sample"),
-        images=SCALE.evaluation.grid,
+        images=at_most(SCALE.evaluation.grid),
         run=subpath(input.receipt, parent=True),
         device=device,
     shell:
@@ -57,6 +57,20 @@ rule extractor:
         "marscf evaluate extractor {wildcards.dataset} {params.device} > {log} 2>&1"
 
 
+# Without Inception's weights the report is made without FID, and says so.
+checkpoint inception:
+    output:
+        str(inception.RECORD),
+    log:
+        "logs/extractors/inception.log",
+    priority: 1  # one may want to come by them before anything is measured
+    localrule: True
+    params:
+        missing=without_inception,
+    shell:
+        "marscf evaluate inception 2>&1 | tee {log}"
+
+
 rule fidelity:
     input:
         extractor,
@@ -72,7 +86,7 @@ rule fidelity:
     params:
         code=code("fidelity"),
         settings=settings(FIDELITY),
-        only=only("samples", FIDELITY.samples),
+        only=ONLY,
         run=subpath(input.receipt, parent=True),
         device=device,
     shell:
@@ -94,7 +108,7 @@ rule floor:
     params:
         code=behind("floor"),
         settings=settings(FIDELITY),
-        only=only("samples", FIDELITY.samples),
+        only=ONLY,
         folder=subpath(output.floor, parent=True),
         device=device,
     shell:

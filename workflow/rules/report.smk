@@ -63,6 +63,7 @@ rule index:
         f"reports/{SCALE.name}/metrics.csv",
         timings,
         likelihoods,
+        record_of_inception,
     output:
         page=report(
             "reports/{scale}/index.html",

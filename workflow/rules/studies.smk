@@ -14,17 +14,19 @@ rule sampling_speed:
             "sampling-speed", *(CONFIG.systems[name].model for name in plan().timed())
         ),
         settings=settings(SCALE.studies.sampling_speed),
+        repeats=at_most(SCALE.studies.sampling_speed.repeats),
         architectures=architectures,
         systems=lambda wildcards: ",".join(plan().timed()),
         device=device,
     shell:
         "marscf study sampling-speed --scale {wildcards.scale} --systems {params.systems} --out {output}"
-        " {params.device} > {log} 2>&1"
+        " --repeats {params.repeats} {params.device} > {log} 2>&1"
 
 
 rule interpolation:
     input:
         extractor,
+        record_of_inception,
         receipt=f"{RUN}/receipt.json",
         manifest="data/datasets/{dataset}/manifest.json",
     output:
@@ -39,10 +41,12 @@ rule interpolation:
     params:
         code=code("interpolate"),
         settings=lambda wildcards: settings(plan().interpolated()[RUN.format(**wildcards)]),
+        scores=lambda wildcards: "--no-scores" if plan().scale.evaluation.fidelity.extractor == "none" else "",
+        only=ONLY,
         run=subpath(input.receipt, parent=True),
         device=device,
     shell:
-        "marscf study interpolate {params.run} {params.device} > {log} 2>&1"
+        "marscf study interpolate {params.run} {params.scores} {params.only} {params.device} > {log} 2>&1"
 
 
 rule latents:
@@ -58,7 +62,8 @@ rule latents:
         **JOB,
     params:
         code=code("latents"),
+        only=ONLY,
         run=subpath(input.receipt, parent=True),
         device=device,
     shell:
-        "marscf study latents {params.run} {params.device} > {log} 2>&1"
+        "marscf study latents {params.run} {params.only} {params.device} > {log} 2>&1"

@@ -45,8 +45,11 @@ class Plan:
 
     def timed(self) -> list[str]:
         """Names of the systems whose sampling is timed."""
-        systems = dict.fromkeys(_names(run)[1] for run in self.runs)
-        return [name for name in systems if name not in self.scale.studies.sampling_speed.exclude]
+        settings = self.scale.studies.sampling_speed
+        # published checkpoints are of what their authors chose: not every system has one for every dataset
+        only = (settings.dataset or self.scale.datasets[0]) if self.scale.published else None
+        systems = dict.fromkeys(system for data, system in map(_names, self.runs) if only in (None, data))
+        return [name for name in systems if name not in settings.exclude]
 
     def interpolated(self) -> dict[str, Interpolation]:
         """The runs of the interpolation study, with their settings."""
