@@ -134,24 +134,36 @@ class TorchFile:
             if len(pickles) != 1:
                 raise CheckpointError(f"it is a zip with {len(pickles)} records data.pkl, not with one")
             folder = pickles[0].removesuffix("data.pkl")
-            if f"{folder}byteorder" in entries and archive.read(f"{folder}byteorder") != b"little":
+            places = {name: self._place(entry) for name, entry in entries.items()}
+            if f"{folder}byteorder" in places and self._record(places[f"{folder}byteorder"]) != b"little":
                 raise CheckpointError("its numbers are big-endian")
-            for name, entry in entries.items():
-                if name.startswith(f"{folder}data/"):
-                    place = _Place(self._first_byte(entry), entry.file_size, entry.CRC)
-                    if place.first + place.size > self.length:
-                        raise CheckpointError("its records claim more bytes than the file has")
-                    self._places[name.removeprefix(f"{folder}data/")] = place
-            return Unpickler(Bounded(io.BytesIO(archive.read(pickles[0])))).load()
+            data = f"{folder}data/"
+            self._places = {
+                name.removeprefix(data): place for name, place in places.items() if name.startswith(data)
+            }
+            return Unpickler(Bounded(io.BytesIO(self._record(places[pickles[0]])))).load()
 
-    def _first_byte(self, entry: zipfile.ZipInfo) -> int:
-        """Where a record that is not compressed begins: after its local header."""
+    def _record(self, place: _Place) -> bytes:
+        """A record that is read at once."""
+        if place.size > LARGEST_PICKLE:
+            raise CheckpointError(f"a part of it is larger than {LARGEST_PICKLE >> 20} MiB")
+        self._stream.seek(place.first)
+        content = self._stream.read(place.size)
+        if place.crc not in (0, zlib.crc32(content)):
+            raise CheckpointError("a record is damaged: its checksum is another")
+        return content
+
+    def _place(self, entry: zipfile.ZipInfo) -> _Place:
+        """Where a record that is not compressed is: after its local header."""
         self._stream.seek(entry.header_offset)
         header = self._stream.read(30)
         if len(header) < 30 or header[:4] != b"PK\x03\x04":
             raise CheckpointError("a record has no header")
         name, extra = struct.unpack("<HH", header[26:30])
-        return entry.header_offset + 30 + int(name) + int(extra)
+        place = _Place(entry.header_offset + 30 + name + extra, entry.file_size, entry.CRC)
+        if place.first + place.size > self.length:
+            raise CheckpointError("its records claim more bytes than the file has")
+        return place
 
     def _read_legacy(self) -> Any:
         """Read magic number, protocol, system, content and keys, each a pickle; find the storages behind."""
