@@ -76,10 +76,9 @@ def test_numbers_of_blocks_follow_the_levels(place, make_run):
     """A published Residual Flow names them by resolution; at another side it has another number of these."""
     config = replace(run_config(make_run("two-modes")), options={"levels": 2, "blocks": [4, 3, 2]})
     settings = SamplingSpeed(channels=1)
-    found = {side: sampling_speed._point(config, settings, side).config.options for side in (4, 8, 32)}
-    assert found[4] == {"levels": 1, "blocks": [4, 3]}
-    assert found[8] == {"levels": 2, "blocks": [4, 3, 2]}
-    assert found[32] == {"levels": 4, "blocks": [4, 3, 2, 2, 2]}
+    for side, levels, blocks in [(4, 1, [4, 3]), (8, 2, [4, 3, 2]), (32, 4, [4, 3, 2, 2, 2])]:
+        options = sampling_speed._point(config, settings, side).config.options
+        assert (options["levels"], options["blocks"]) == (levels, blocks)
 
 
 def test_systems_are_chosen_and_unknown_ones_refused(place, capsys):
