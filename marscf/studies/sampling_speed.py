@@ -112,6 +112,11 @@ def _point(run: RunConfig, settings: SamplingSpeed, side: int) -> Point:
     options = dict(run.options)
     if "levels" in options:
         options["levels"] = levels_at(side, run.data.shape[1], options["levels"])
+        blocks = options.get("blocks")
+        if isinstance(
+            blocks, list
+        ):  # a number for each resolution, one more than levels; the last is repeated
+            options["blocks"] = (blocks + blocks[-1:] * options["levels"])[: options["levels"] + 1]
     data = replace(run.data, shape=(settings.channels, side, side))
     return Point(replace(run, options=options, data=data), settings.batch_size)
 

@@ -1,6 +1,7 @@
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -69,6 +70,15 @@ def test_published_checkpoints_are_timed_with_their_own_options(place, make_run)
     points = plan(load_config(), "tiny")
     assert list(points) == ["two-modes"]
     assert {point.image_size: point.config.options["levels"] for point in points["two-modes"]}[8] == 3
+
+
+def test_numbers_of_blocks_follow_the_levels(place, make_run):
+    """A published Residual Flow names them by resolution; at another side it has another number of these."""
+    config = replace(run_config(make_run("two-modes")), options={"levels": 2, "blocks": [4, 3, 2]})
+    settings = SamplingSpeed(channels=1)
+    for side, levels, blocks in [(4, 1, [4, 3]), (8, 2, [4, 3, 2]), (32, 4, [4, 3, 2, 2, 2])]:
+        options = sampling_speed._point(config, settings, side).config.options
+        assert (options["levels"], options["blocks"]) == (levels, blocks)
 
 
 def test_systems_are_chosen_and_unknown_ones_refused(place, capsys):
