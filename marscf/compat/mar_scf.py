@@ -208,9 +208,6 @@ def weights(file: TorchFile, model: FlowModel, options: Mapping[str, Any]) -> di
 
 def own_protocol(config: RunConfig) -> OwnProtocol:
     """How their `test_model` scores: always in training mode, and their loader drops the last batch."""
-    affine = config.system == "marscf-affine"
-    size = 128 if affine else 64  # what their README recommends
-    words = f"the last partial batch of {size} left out"
-    if affine:  # there is no dropout in it
-        return OwnProtocol(words, size)
-    return OwnProtocol(f"dropout on, {words}", size, DensityModel.train)
+    if config.system == "marscf-affine":  # the batch sizes are what their README recommends
+        return OwnProtocol("no dropout in this model", 128)
+    return OwnProtocol("dropout on", 64, DensityModel.train)

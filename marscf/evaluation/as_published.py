@@ -46,14 +46,16 @@ def measure_as_published(
     if protocol is not None:
         available = len(open_split(config.dataset, "test"))
         count = min(images or settings_of(path).images or available, available)
+        how = protocol.words
         if count == available and protocol.batch_size and count >= protocol.batch_size:
             count -= count % protocol.batch_size
+            how += f", a last partial batch of {protocol.batch_size} left out"
         if protocol.prepare is None:
             nats, draws = _measured(path, count), ""
         else:
             nats, draws = _score(path, config, protocol, count, seed, device, progress), ", 1 draw"
         words = (
-            f"lower bound, uniform dequantisation{draws}, as its code evaluates it: {protocol.words}, "
+            f"lower bound, uniform dequantisation{draws}, as its code evaluates it: {how}, "
             f"{count} of {available} test images, dims {config.data.dims}, float32, noise seed {seed}"
         )
         bits = nats / (-config.data.dims * math.log(2))

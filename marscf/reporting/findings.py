@@ -244,8 +244,9 @@ def _likelihood(bits: dict[str, list[dict[str, Any]]]) -> str:
     """Bits/dim of the paper's own system on a dataset, or of the next one that was measured."""
     name = next((name for name in HEADLINE if name in bits), next(iter(bits)))
     rows = bits[name]
+    seed = "" if imported(rows[0]) else "; one seed"
     return (
         f"{sources.system_title(name)} on {sources.dataset_title(rows[0]['dataset'])}: "
         f"{_number(rows, ' bits/dim')} on {rows[0]['n']:,} test images"
-        f"{' (± standard error over them; one seed)' if len(rows) == 1 else ''}"
+        f"{f' (± standard error over them{seed})' if len(rows) == 1 else ''}"
     )

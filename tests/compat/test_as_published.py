@@ -75,7 +75,7 @@ def test_affine_leaves_out_the_last_partial_batch_and_takes_the_scores_that_are_
     entry = measured(run)
     assert entry["metric"] == "bits_per_dim[as published]" and entry["n"] == 128
     assert entry["value"] == pytest.approx(bits_of_first(run, 128), rel=1e-12)
-    assert "the last partial batch of 128 left out, 128 of 131 test images" in entry["protocol"]
+    assert "a last partial batch of 128 left out, 128 of 131 test images" in entry["protocol"]
     assert measured(run, "--images", "20")["value"] == pytest.approx(bits_of_first(run, 20), rel=1e-12)
     assert measured(run, "--images", "130")["n"] == 130  # chosen by the caller: none is left out
 
@@ -84,7 +84,7 @@ def test_mixlogcdf_keeps_dropout_on_and_gives_one_number_twice(dataset):
     run = imported("mixlogcdf")
     main(["evaluate", "likelihood", str(run), "--draws", "1"])
     entry = measured(run)
-    assert entry["n"] == 128 and "dropout on, the last partial batch of 64 left out" in entry["protocol"]
+    assert entry["n"] == 128 and "dropout on, a last partial batch of 64 left out" in entry["protocol"]
     assert measured(run) == entry
     assert measured(run, "--seed", "1")["value"] != entry["value"]
     # By hand: the first batch in training mode, with the same random numbers.

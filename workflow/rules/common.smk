@@ -59,9 +59,9 @@ def narrowed(kind, chosen, known):
 try:
     SELECTION = loader.parse(Selection, dict(config), "config/config.yaml or --config")
     if SELECTION.mirror:
-        os.environ["MARSCF_MIRROR"] = SELECTION.mirror
+        os.environ.update(MARSCF_MIRROR=SELECTION.mirror)
     if SELECTION.offline:
-        os.environ["MARSCF_OFFLINE"] = "1"
+        os.environ.update(MARSCF_OFFLINE="1")
     CONFIG = loader.load_config()
     SCALE = CONFIG.scale(SELECTION.scale)
     DATASETS = narrowed("datasets", SELECTION.datasets, SCALE.datasets)

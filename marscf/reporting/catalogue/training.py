@@ -1,6 +1,12 @@
 """How training went, and what systems reach in equal times."""
 
-from marscf.reporting.catalogue.product import Product, every
+from marscf.reporting.catalogue.product import Plan, Product, Runs, every
+
+
+def trained(plan: Plan) -> Runs:
+    """All runs; none where all are imported."""
+    return [] if plan.scale.published else every(plan)
+
 
 PRODUCTS = [
     Product(
@@ -9,7 +15,7 @@ PRODUCTS = [
         title="Training curves",
         draw="marscf.reporting.training_curves.curves",
         inputs=("receipt.json",),
-        about=every,
+        about=trained,
         text="""
 **Shown.** Bits/dim of each run, left over the images trained on, right over the minutes it took: of the
 validation images under the averaged weights (lines with markers), and of the training batches (thin lines,
@@ -30,7 +36,7 @@ memorises.""",
         title="At equal training time",
         draw="marscf.reporting.training_curves.equal_time",
         inputs=("receipt.json",),
-        about=every,
+        about=trained,
         text="""
 **Shown.** For each system the lowest bits/dim of the validation images until a quarter, half, three quarters
 and all of T, the time that the shortest run on the dataset took; then what it reached at its own end, and the
