@@ -1,6 +1,7 @@
 """What several stages' arguments have in common."""
 
 import argparse
+import os
 
 from marscf.errors import ConfigError
 
@@ -26,6 +27,22 @@ def check_temperature(value: float) -> None:
     """Raise `ConfigError` unless noise can be scaled by it."""
     if not 0 < value < float("inf"):
         raise ConfigError(f"--temperature {value}: must be above 0")
+
+
+def add_sources(parser: argparse.ArgumentParser, held: str) -> None:
+    """Add where files come from: `--mirror`, which holds `held`, and `--offline`."""
+    parser.add_argument(
+        "--mirror",
+        default=os.environ.get("MARSCF_MIRROR") or None,
+        help=f"folder or fsspec address that holds {held}, instead of the publishers "
+        "(default: $MARSCF_MIRROR)",
+    )
+    parser.add_argument(
+        "--offline",
+        action="store_true",
+        default=os.environ.get("MARSCF_OFFLINE", "") not in ("", "0"),
+        help="never open a socket (default: $MARSCF_OFFLINE)",
+    )
 
 
 def names(text: str) -> list[str]:

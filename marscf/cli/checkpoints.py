@@ -1,12 +1,11 @@
 """`marscf checkpoints`: the published checkpoints, fetched and listed, and imported one by one."""
 
 import argparse
-import os
 from pathlib import Path
 
-from marscf.cli.arguments import positive
+from marscf.cli.arguments import add_sources, positive
 from marscf.devices import HELP
-from marscf.errors import MarscfError
+from marscf.errors import MarscfError, printable
 
 EXAMPLES = """examples:
   marscf checkpoints                                   fetch all of config/checkpoints, list what they hold
@@ -28,23 +27,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=positive, metavar="N", help="at most N will be measured")
     parser.add_argument("--scale", default="published", help="scale of the runs (default: %(default)s)")
     parser.add_argument("--accept", action="append", default=[], metavar="NAME", help="accept a changed file")
-    parser.add_argument(
-        "--mirror",
-        default=os.environ.get("MARSCF_MIRROR") or None,
-        help="folder or fsspec address that holds <checkpoint>/<file> (default: $MARSCF_MIRROR)",
-    )
-    parser.add_argument(
-        "--offline",
-        action="store_true",
-        default=os.environ.get("MARSCF_OFFLINE", "") not in ("", "0"),
-        help="never open a socket (default: $MARSCF_OFFLINE)",
-    )
+    add_sources(parser, "<checkpoint>/<file>")
 
 
 def run(args: argparse.Namespace) -> None:
     """Fetch and list, or import one."""
     from marscf.compat.published import fetch, import_published
-    from marscf.errors import printable
 
     if args.run:
         from marscf.studies.foresight import foresee

@@ -1,9 +1,9 @@
 """`marscf data`: make a dataset ready."""
 
 import argparse
-import os
 from pathlib import Path
 
+from marscf.cli.arguments import add_sources
 from marscf.runs import DATASETS
 
 EXAMPLES = """examples:
@@ -19,18 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.epilog = EXAMPLES
     parser.add_argument("dataset", help="a name in config/datasets")
-    parser.add_argument(
-        "--mirror",
-        default=os.environ.get("MARSCF_MIRROR") or None,
-        help="folder or fsspec address that holds <dataset>/<file>, instead of the publishers "
-        "(default: $MARSCF_MIRROR)",
-    )
-    parser.add_argument(
-        "--offline",
-        action="store_true",
-        default=os.environ.get("MARSCF_OFFLINE", "") not in ("", "0"),
-        help="never open a socket (default: $MARSCF_OFFLINE)",
-    )
+    add_sources(parser, "<dataset>/<file>")
     parser.add_argument("--release", help="of imagenet32: which of its releases (default: the one at hand)")
     parser.add_argument(
         "--root",

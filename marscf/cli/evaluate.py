@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     likelihood = _stage(
         stages, "likelihood", "bits/dim and nats of the test images -> RUN/likelihood.json, likelihood.npz"
     )
-    likelihood.set_defaults(stage=run_likelihood)
-    likelihood.add_argument("run_path", metavar="RUN", help=RUN_HELP)
+    _of_run(likelihood, run_likelihood)
     likelihood.add_argument("--draws", type=positive, metavar="R", help="noise draws averaged per image")
     likelihood.add_argument(
         "--importance-samples", type=whole, metavar="K", help="of the importance-weighted bound; 0: none"
@@ -48,17 +48,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "as-published",
         "bits/dim of an imported run as its own code evaluates it -> RUN/as_published.json",
     )
-    own.set_defaults(stage=run_as_published)
-    own.add_argument("run_path", metavar="RUN", help=RUN_HELP)
-    own.add_argument("--images", type=positive, metavar="N", help="only the first N test images")
+    _of_run(own, run_as_published)
+    own.add_argument("--images", type=positive, metavar="N", help="at most the first N test images")
 
     fidelity = _comparison(
         stages,
         "fidelity",
         "FID, KID, Inception score, precision and recall of samples -> RUN/fidelity.json",
     )
-    fidelity.set_defaults(stage=run_fidelity)
-    fidelity.add_argument("run_path", metavar="RUN", help=RUN_HELP)
+    _of_run(fidelity, run_fidelity)
     fidelity.add_argument("--batch-size", type=positive, metavar="B", help="samples drawn at once")
     fidelity.add_argument("--temperature", type=float, default=1.0, help="of the samples (default: 1)")
 
@@ -96,6 +94,12 @@ def _stage(stages: Stages, name: str, help_line: str) -> argparse.ArgumentParser
     stage.add_argument("--seed", type=whole, default=0, help="of the measurement's own noise (default: 0)")
     stage.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return stage
+
+
+def _of_run(stage: argparse.ArgumentParser, call: Callable[[argparse.Namespace], None]) -> None:
+    """Let a stage measure the run that it is given."""
+    stage.set_defaults(stage=call)
+    stage.add_argument("run_path", metavar="RUN", help=RUN_HELP)
 
 
 def _comparison(stages: Stages, name: str, help_line: str) -> argparse.ArgumentParser:

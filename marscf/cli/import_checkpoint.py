@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from marscf.errors import printable
+
 CODES = ("mar-scf", "residual-flows", "glow-pytorch")
 EXAMPLES = """examples:
   marscf import marscf_cifar10_affine_32_512.pt --code mar-scf --out imported/marscf-affine
@@ -28,7 +30,6 @@ def run(args: argparse.Namespace) -> None:
     """Import the checkpoint."""
     from marscf.compat.code import Foreign
     from marscf.compat.importing import import_checkpoint
-    from marscf.errors import printable
 
     receipt = import_checkpoint(Foreign(args.checkpoint, args.code, args.name, args.hparams), args.out)
     print(printable(f"{args.out}: {receipt['parameters']:,} parameters from {receipt['imported_from']}"))

@@ -34,7 +34,7 @@ def fetch(
     A file that differs from the one that was fetched first is refused, unless its checkpoint is `accepted`.
     Raises `MarscfError` where there is no checkpoint at all.
     """
-    readable: list[tuple[str, str, Foreign]] = []  # checkpoint, digest of its file, what is inside
+    readable: list[Published] = []
     left: list[dict[str, str]] = []
     missing: list[dict[str, str]] = []
     with locked(folder):
@@ -48,8 +48,9 @@ def fetch(
                 continue
             for file in files:
                 try:
-                    config.dataset(inspect(file).dataset)
-                    readable.append((checkpoint.name, source.sha256, file))
+                    of = inspect(file)
+                    config.dataset(of.dataset)
+                    readable.append(Published("", checkpoint.name, source.sha256, file, of))
                 except MarscfError as error:
                     unread.append({"file": file.published_name, "reason": str(error)})
             left += [{"checkpoint": checkpoint.name, **entry} for entry in unread]
@@ -62,15 +63,19 @@ def fetch(
     return index
 
 
-def _as_runs(readable: list[tuple[str, str, Foreign]], scale: str) -> Iterator[Published]:
-    """Yield the runs. Several of one system and dataset are told apart as seeds are, the largest first."""
+def _as_runs(readable: list[Published], scale: str) -> Iterator[Published]:
+    """Yield what was read with its run.
+
+    Several of one system and dataset are told apart as seeds are, the largest first.
+    """
     numbers: Counter[tuple[str, str]] = Counter()
-    for name, sha256, file in sorted(readable, key=lambda entry: -entry[2].path.stat().st_size):
-        of = inspect(file)
-        number = numbers[of.dataset, of.system]
-        numbers[of.dataset, of.system] += 1
-        run, foreign = Run(scale, of.dataset, of.system, number), replace(file, seed=number)
-        yield Published(str(run.path), name, sha256, foreign, inspect(foreign))
+    for entry in sorted(readable, key=lambda entry: -entry.foreign.path.stat().st_size):
+        dataset, system = entry.config.dataset, entry.config.system
+        number = numbers[dataset, system]
+        numbers[dataset, system] += 1
+        foreign, run = replace(entry.foreign, seed=number), Run(scale, dataset, system, number)
+        of = inspect(foreign) if number else entry.config  # the seed is part of it
+        yield replace(entry, run=str(run.path), foreign=foreign, config=of)
 
 
 def _compare_with_first(checkpoint: Checkpoint, sha256: str, accepted: tuple[str, ...], folder: Path) -> None:
