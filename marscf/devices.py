@@ -15,10 +15,15 @@ HELP = "auto (a GPU where there is one), cpu, cuda or cuda:N (default: %(default
 def choose_device(name: str = "auto", local_rank: int = 0) -> "torch.device":
     """Return the device called `name`; `auto` and `cuda` take the GPU number `local_rank`.
 
+    Every stage of training and measuring begins here. From here on the process, and the threads it starts,
+    take denormal numbers (below 1.2e-38) as 0: each costs a CPU a hundred times as much as another number,
+    and the gradients of a trained PixelCNN are full of them.
+
     Raises `ConfigError` for an unknown name and for a GPU that isn't there.
     """
     import torch
 
+    torch.set_flush_denormal(True)
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
         name = "cuda" if gpus else "cpu"
