@@ -174,11 +174,18 @@ def refuse_non_finite(nats: np.ndarray, start: int) -> None:
 
 
 def likelihood_measurements(
-    result: Likelihood, model: "DensityModel", *, dims: int, available: int, seed: int = 0
+    result: Likelihood,
+    model: "DensityModel",
+    *,
+    dims: int,
+    available: int,
+    flops: float | None = None,
+    seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """Return `bits_per_dim`, `nats_per_image`, `bits_per_dim_iw` (where asked for) and `parameters`.
+    """Return `bits_per_dim`, `nats_per_image`, `bits_per_dim_iw` (where asked for) and what the model costs.
 
-    `dims` is what bits/dim divides by; `available` how many test images the dataset has.
+    `dims` is what bits/dim divides by; `available` how many test images the dataset has; `flops` what
+    training on one image takes.
     """
     count = len(result.bound)
     which = (
@@ -205,6 +212,9 @@ def likelihood_measurements(
         entries.append(measurement("bits_per_dim_iw", *value, count, weighted))
     parameters = sum(parameter.numel() for parameter in model.parameters())
     entries.append(measurement("parameters", parameters, None, 1, "trainable numbers"))
+    if flops is not None:
+        counted = "convolutions and matrix products of the loss and its gradients, counted, not timed"
+        entries.append(measurement("gflops_per_image", flops / 1e9, None, 1, counted))
     return entries
 
 

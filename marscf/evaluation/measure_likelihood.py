@@ -3,9 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from marscf.config import Evaluation, load_config
 from marscf.data.arrays import open_split, read_manifest
 from marscf.devices import choose_device
+from marscf.evaluation.flops import training_flops
 from marscf.evaluation.likelihood import evaluate_likelihood, kept_scores, likelihood_measurements
 from marscf.evaluation.measurements import PerImage, weights_hash, write_measurements, write_per_image
 from marscf.evaluation.stream import discard
@@ -45,7 +49,10 @@ def measure_likelihood(
     kept = kept_scores(model, **names)
     result = evaluate_likelihood(model, available[:count], **how, kept=kept, progress=progress)
     dims = config.data.dims
-    entries = likelihood_measurements(result, model, dims=dims, available=len(available), seed=seed)
+    flops = training_flops(model, torch.from_numpy(np.array(available[0])))
+    entries = likelihood_measurements(
+        result, model, dims=dims, available=len(available), flops=flops, seed=seed
+    )
     write_per_image(path, PerImage(result.bound, dims, data))
     write_measurements(path / "likelihood.json", Run.from_path(path), entries, weights_sha256=weights)
     discard(kept)

@@ -67,6 +67,7 @@ METRICS = {
     "precision": fidelity("precision", "higher", absolute=0.15, low=0.0),
     "recall": fidelity("recall", "higher", absolute=0.15, low=0.0),
     "parameters": Metric("parameters", "equal", "likelihood", digits=0),
+    "gflops_per_image": Metric("GFLOPs per image in training", "none", "likelihood"),
     "train_minutes": Metric("training minutes", "none", "likelihood", digits=1),
     "images_seen": Metric("images seen in training", "none", "likelihood", digits=0),
     "sequential_steps": Metric("sequential steps", "equal", digits=0, by_speed=True),

@@ -1,4 +1,4 @@
-"""Training curves, over images and over minutes, and what systems reach in equal times."""
+"""Training curves, over images, FLOPs and minutes, and what systems reach in equal times."""
 
 import json
 import math
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 WARM = 0.05  # share of the steps, at the start, that the range of the axis leaves out
 SMOOTH = 0.05  # share of the training records in one running median
 TRAIN, VALIDATION = "train_bits_per_dim", "validation_bits_per_dim"
-X_AXES = {"images": "images trained on", "minutes": "minutes of training"}
+X_AXES = {"images": "images trained on", "flops": "FLOPs of training", "minutes": "minutes of training"}
 QUARTERS = {0.25: "¼ T", 0.5: "½ T", 0.75: "¾ T", 1.0: "T"}
 
 
@@ -42,6 +42,7 @@ def read_log(run: str) -> "pandas.DataFrame | None":
     """A run's `log.jsonl`, one row per record; None where nothing was trained (counted, or imported weights).
 
     `minutes` are those of `metrics.csv`, spread evenly over the steps, because each step costs the same.
+    `flops` are NaN where the run's likelihood was not measured, or by an older version.
     """
     import pandas
 
@@ -51,8 +52,16 @@ def read_log(run: str) -> "pandas.DataFrame | None":
     receipt = read_json(Path(run) / RECEIPT)
     total, _ = training_minutes(receipt) or (float("nan"), "")
     return frame.reindex(columns=[*frame, *({VALIDATION} - {*frame})]).assign(
-        minutes=frame["step"] / receipt["steps"] * total
+        minutes=frame["step"] / receipt["steps"] * total, flops=frame["images"] * flops_per_image(run)
     )
+
+
+def flops_per_image(run: str | Path) -> float:
+    """What training on one image takes, from the run's likelihood.json; NaN where that does not say it."""
+    path = Path(run) / "likelihood.json"
+    entries = read_json(path)["measurements"] if path.is_file() else []
+    found = (1e9 * entry["value"] for entry in entries if entry["metric"] == "gflops_per_image")
+    return next(found, math.nan)
 
 
 def _logs(runs: Sequence[str]) -> dict[str, "pandas.DataFrame"]:
@@ -60,7 +69,7 @@ def _logs(runs: Sequence[str]) -> dict[str, "pandas.DataFrame"]:
 
 
 def curves(runs: Sequence[str]) -> "Figure":
-    """Draw bits/dim over images and over minutes, one row per dataset; a star marks the kept weights."""
+    """Draw bits/dim over each of `X_AXES`, one row per dataset; a star marks the kept weights."""
     from matplotlib import pyplot
     from matplotlib.lines import Line2D
     from matplotlib.ticker import EngFormatter
@@ -75,16 +84,17 @@ def curves(runs: Sequence[str]) -> "Figure":
     systems = list(dict.fromkeys(Run.from_path(run).system for run in logs))
     looks = style.looks(systems)
     size = (style.PAGE, 2.4 * len(datasets) + 0.7)
-    figure, grid = pyplot.subplots(len(datasets), 2, figsize=size, squeeze=False, sharey="row")
+    figure, grid = pyplot.subplots(len(datasets), len(X_AXES), figsize=size, squeeze=False, sharey="row")
     for row, dataset in zip(grid, datasets, strict=True):
         shown = {run: log for run, log in logs.items() if Run.from_path(run).dataset == dataset}
         for axes, (column, label) in zip(row, X_AXES.items(), strict=True):
             for run, log in shown.items():
                 _curve(axes, log, column, looks[Run.from_path(run).system])
             axes.set(xlabel=label, xlim=(0, None))
+            if column != "minutes":
+                axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 10k
         row[0].set(ylabel="bits/dim", ylim=_range(shown.values()))
         row[0].set_title(sources.dataset_title(dataset), loc="left")
-        row[0].xaxis.set_major_formatter(EngFormatter(sep=""))  # 10k
     handles = [Line2D([], [], **looks[name], label=sources.system_title(name)) for name in systems]
     handles.append(Line2D([], [], color="grey", lw=0.8, label="training batches (running median)"))
     handles.append(Line2D([], [], color="black", marker="*", ms=8, ls="", label="weights that were kept"))

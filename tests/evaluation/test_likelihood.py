@@ -166,7 +166,8 @@ def test_command_writes_the_file_and_the_same_file_again(workplace, capsys):
     written = json.loads(first)
     assert written["run"] == {"scale": "trial", "dataset": "digits", "system": "gaussian", "seed": 0}
     found = {entry["metric"]: entry for entry in written["measurements"]}
-    assert set(found) == {"bits_per_dim", "bits_per_dim_iw", "nats_per_image", "parameters"}
+    costs = {"parameters", "gflops_per_image"}
+    assert set(found) == {"bits_per_dim", "bits_per_dim_iw", "nats_per_image", *costs}
     bits, nats = found["bits_per_dim"], found["nats_per_image"]
     assert bits["n"] == 360
     assert bits["value"] == pytest.approx(nats["value"] / (64 * math.log(2)), rel=1e-12)

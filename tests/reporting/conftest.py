@@ -64,6 +64,7 @@ def make_run(root, system, bits, seed=0, scale="quick", dataset="digits", n=IMAG
     kind = "lower bound, uniform dequantisation, 8 draws" if trained else "exact"
     protocol = f"{kind}, {n} test images, dims {dims}, no image dropped, float32, noise seed 0"
     values = {"bits_per_dim": (bits, 0.01), "nats_per_image": (nats, 0.4), "parameters": (12345.0, None)}
+    values |= {"gflops_per_image": (0.002, None)} if trained else {}
     write(folder / "likelihood.json", {"run": names, "measurements": measurements(values, n, protocol)})
     write_per_image(
         folder, PerImage(-nats - spread(system, seed, n) * 0.01 * dims * math.log(2), dims, "0" * 64)

@@ -7,7 +7,15 @@ from interpolation_files import make_interpolation
 from marscf.data.arrays import open_split
 from marscf.errors import MarscfError
 from marscf.images import tiled
-from marscf.reporting import interpolation, latents, samples, speed, style, training_curves
+from marscf.reporting import (
+    extrapolation_drawn,
+    interpolation,
+    latents,
+    samples,
+    speed,
+    style,
+    training_curves,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +37,7 @@ DRAWINGS = {
     "paths": lambda runs: interpolation.paths(runs[1:2]),
     "scores": lambda runs: interpolation.scores(runs[1:2]),
     "curves": lambda runs: training_curves.curves(runs),
+    "extrapolation": lambda runs: extrapolation_drawn.figure(runs),
     "latents": lambda runs: latents.correlations(runs[:2]),
 }
 
@@ -116,10 +125,12 @@ def test_files_of_an_older_version_name_the_command(workdir, name):
         interpolation.paths(workdir[1:2])
 
 
-def test_curves_over_minutes_end_at_the_minutes_of_training(workdir):
-    left, right = training_curves.curves(workdir).axes
+def test_curves_end_at_the_images_the_flops_and_the_minutes_of_training(workdir):
+    left, middle, right = training_curves.curves(workdir).axes
     glow = next(line for line in left.lines if line.get_marker() == style.looks(["glow"])["glow"]["marker"])
     assert list(glow.get_xdata()) == [64 * step for step in range(100, 601, 100)]
+    glow = next(line for line in middle.lines if line.get_marker() == style.looks(["glow"])["glow"]["marker"])
+    np.testing.assert_allclose(glow.get_xdata()[-1], 64 * 600 * 2e6)  # 0.002 GFLOPs per image
     glow = next(line for line in right.lines if line.get_marker() == style.looks(["glow"])["glow"]["marker"])
     np.testing.assert_allclose(glow.get_xdata(), np.arange(1, 7) / 6)  # 60 s of processor time, not 61.5
 
