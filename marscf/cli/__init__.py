@@ -29,6 +29,7 @@ COMMANDS = {
     "config": ("marscf.cli.config", "print the config of a run, and which file set each value"),
     "checkpoints": ("marscf.cli.checkpoints", "fetch, list and import the published checkpoints"),
     "import": ("marscf.cli.import_checkpoint", "turn a checkpoint of another code into a run"),
+    "shrink": ("marscf.cli.shrink", "store a run's weights in about half the space"),
     "tune": ("marscf.cli.tune", "try settings of training, the same for every system"),
     "bench": ("marscf.cli.bench", "measure training and sampling throughput against a reference mode"),
 }

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,7 +77,7 @@ def load(run: str | Path, device: "str | torch.device" = "cpu") -> "DensityModel
             )
     if extra := weights.keys() - own.keys():
         raise CheckpointError(f"{path}: unknown weights {min(extra)!r}; it belongs to another model version")
-    # Rounded weights (bfloat16 files) go back to the model's own precision.
+    # Rounded weights go back to the model's own precision.
     model.load_state_dict({k: v.to(own[k].dtype) for k, v in weights.items()})
     return model.to(device).eval()
 
@@ -113,13 +114,20 @@ def _check_config(weights: Path, config: RunConfig) -> None:
         )
 
 
-def save(model: "DensityModel", config: RunConfig, path: str | Path) -> None:
-    """Write weights as safetensors, with the whole run config in the header, atomically."""
+def save(model: "DensityModel", config: RunConfig, path: str | Path, round_from: float = math.inf) -> None:
+    """Write weights as safetensors, with the whole run config in the header, atomically.
+
+    Tensors of float32 with `round_from` numbers or more are rounded to float16; `load` gives float32 back.
+    """
     import safetensors.torch
+    import torch
 
     from marscf.files import replacing
 
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    for name, tensor in tensors.items():
+        if tensor.dtype == torch.float32 and tensor.numel() >= round_from:
+            tensors[name] = tensor.half()
     header = {"config": json.dumps(config.to_json(), sort_keys=True)}
     content = safetensors.torch.save(tensors, metadata=header)
     with replacing(path) as temporary:
