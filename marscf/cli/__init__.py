@@ -6,6 +6,7 @@ None or an exit code. Modules are imported only when called, so `marscf --help` 
 
 import argparse
 import importlib
+import io
 import sys
 from typing import NoReturn
 
@@ -57,6 +58,9 @@ exit codes: 0 done; 1 a check failed; 2 bad input, in one line; 75 interrupted, 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files may be no text, a terminal may lack letters
+            stream.reconfigure(errors="backslashreplace")
     raw = argparse.RawDescriptionHelpFormatter
     about = "Normalizing flows for images, from data to report: one stage a call, files in, files out."
     parser = Parser(prog="marscf", description=about, epilog=EPILOG, formatter_class=raw)

@@ -47,5 +47,3 @@ class Published:
 def published_runs(folder: Path = FOLDER) -> list[Published]:
     """Return what the index lists; raises `MarscfError` where nothing was fetched."""
     return [Published.from_json(entry) for entry in read_json(folder / INDEX)["runs"]]
-
-

@@ -21,6 +21,7 @@ from marscf.errors import CheckpointError, MarscfError, nearest
 from marscf.files import locked, read_json, replacing, write_json
 from marscf.runs import Run
 
+
 def fetch(
     config: Config, scale: str, store: Store, accepted: tuple[str, ...] = (), folder: Path = FOLDER
 ) -> dict[str, Any]:

@@ -79,7 +79,7 @@ class SourceOptions(Strict):
     """What a dataset's parser is told."""
 
     path: str | None = None  # formats folder and npy: your images
-    test_path: str | None = None  # format npy: your test images, where they are a file of their own
+    test_path: str | None = None  # your test images, where they are a folder or file of their own
     test: NonNegativeInt = 0  # training images split off for testing, where the source has no test images
 
 
@@ -89,7 +89,7 @@ class Dataset(Strict):
     name: Name
     title: str  # in tables and figures; the name where not given
     format: str  # of its sources, a parser of marscf.data.formats
-    shape: tuple[PositiveInt, PositiveInt, PositiveInt]  # C, H, W as the models see it
+    shape: tuple[Literal[1, 3], PositiveInt, PositiveInt]  # C, H, W as the models see it: grey or RGB
     grey_levels: Annotated[int, Field(ge=2, le=256)] = 256
     dims: PositiveInt | None = None  # what bits/dim divides by; C·H·W where not given
     augment: Literal["none", "flip", "shift", "flip-shift"] = "none"  # of training images

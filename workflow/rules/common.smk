@@ -16,6 +16,7 @@ from pathlib import Path
 from marscf import config as loader
 from marscf.code import behind
 from marscf.errors import ConfigError, MarscfError, nearest
+from marscf.data.sources import source_digests
 from marscf.files import digest
 from marscf.compat.index import FOLDER, INDEX, published_runs
 from marscf.reporting.catalogue import planned, products
@@ -138,9 +139,15 @@ def code(stage):
 
 
 def dataset_digest(wildcards):
-    """The identity of what a dataset's arrays are made from."""
+    """The identity of what a dataset's arrays are made from, the user's own images included."""
+    dataset = CONFIG.dataset(wildcards.dataset)
     words = {"title", "licence", "cite", "note", "augment", "logit_margin"}  # which change no array
-    return digest(CONFIG.dataset(wildcards.dataset).model_dump(mode="json", exclude=words))[:16]
+    identity = dataset.model_dump(mode="json", exclude=words)
+    try:
+        own = source_digests(dataset)
+    except MarscfError as error:  # one that cannot be read: the job says so
+        own = {"error": str(error)}
+    return digest(identity | ({"sources": own} if own else {}))[:16]
 
 
 def published_entry(wildcards):
