@@ -111,6 +111,16 @@ class Dataset(Strict):
         return {"title": value.get("name"), **value} if isinstance(value, dict) else value
 
     @property
+    def own(self) -> bool:
+        """Whether its images are the user's, named by `options`; else they are downloaded."""
+        return self.format in ("folder", "npy")
+
+    @property
+    def labelled(self) -> bool:
+        """Whether a classifier can be trained on it."""
+        return not self.own
+
+    @property
     def dimensions(self) -> int:
         """What bits/dim divides by."""
         channels, height, width = self.shape
@@ -210,3 +220,12 @@ class Scale(Strict):
     studies: Studies = Studies()
     figures: dict[str, SampleFigure] = {}
     resources: Resources = Resources()
+
+    def evaluation_on(self, dataset: Dataset | None) -> Evaluation:
+        """How runs on a dataset are measured: without labels there is no digits-net, so no fidelity."""
+        fidelity = self.evaluation.fidelity
+        if dataset is None or dataset.labelled or fidelity.extractor != "digits-net":
+            return self.evaluation
+        return self.evaluation.model_copy(
+            update={"fidelity": fidelity.model_copy(update={"extractor": "none"})}
+        )

@@ -47,7 +47,7 @@ class Store:
         Of several releases the one asked for is taken, else the first whose files are at hand, else the
         first.
         """
-        if dataset.format in formats.OWN:
+        if dataset.own:
             return own_files(dataset)
         formats.check_sources(dataset)
         if not dataset.releases:
@@ -154,7 +154,7 @@ def own_files(dataset: Dataset) -> dict[str, Found]:
 def own_digests(dataset: Dataset) -> dict[str, str] | None:
     """The digests of the user's own images; None for other datasets, and where the images are elsewhere."""
     path = os.path.expanduser(dataset.options.path or "")
-    if dataset.format not in formats.OWN or not os.path.exists(path):
+    if not dataset.own or not os.path.exists(path):
         return None
     return {name: source.sha256 for name, source in own_files(dataset).items()}
 
@@ -162,7 +162,7 @@ def own_digests(dataset: Dataset) -> dict[str, str] | None:
 def source_digests(dataset: Dataset, root: Path = DATASETS) -> dict[str, str] | None:
     """The same, but where the images are elsewhere those that were prepared: they stand, as after a pull."""
     now = own_digests(dataset)
-    if now is not None or dataset.format not in formats.OWN:
+    if now is not None or not dataset.own:
         return now
     try:
         sources = arrays.read_manifest(dataset.name, root)["sources"]

@@ -57,9 +57,10 @@ def measure_likelihood(
 
 
 def settings_of(path: Path) -> Evaluation:
-    """Return the `evaluation` section of a run's scale; the defaults for a scale that is not in `config/`."""
-    scale = Run.from_path(path).scale
+    """Return how a run's scale measures on its dataset; the defaults for a scale that is not in `config/`."""
+    run = Run.from_path(path)
     if not Path("config").is_dir():
         return Evaluation()
-    scales = load_config().scales
-    return scales[scale].evaluation if scale in scales else Evaluation()
+    config = load_config()
+    scale = config.scales.get(run.scale)
+    return scale.evaluation_on(config.datasets.get(run.dataset)) if scale else Evaluation()

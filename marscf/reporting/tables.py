@@ -194,7 +194,11 @@ def fidelity(metrics: "pandas.DataFrame") -> Table:
         "Samples against real images: FID and KID (lower is better); inception score, precision (samples "
         "among the real images) and recall (real images among the samples) (higher is better)"
     )
-    return _run_table(metrics, caption, names_of("fidelity", metrics["metric"]))
+    shown = names_of("fidelity", metrics["metric"])
+    without = set(metrics["dataset"]) - set(metrics.loc[metrics["metric"].isin(shown), "dataset"])
+    if without:
+        caption += f". Not of {', '.join(sorted(map(sources.dataset_title, without)))}: no extractor"
+    return _run_table(metrics, caption, shown)
 
 
 def published_numbers(metrics: "pandas.DataFrame") -> Table:

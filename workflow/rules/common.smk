@@ -20,7 +20,7 @@ from marscf.data.sources import source_digests
 from marscf.files import digest
 from marscf.compat.index import FOLDER, INDEX, published_runs
 from marscf.reporting.catalogue import planned, products
-from marscf.reporting.catalogue.product import Plan
+from marscf.reporting.catalogue.product import Plan, judged
 from marscf.runs import Run, identity
 
 # `marscf` and `papermill` of the Python that runs Snakemake, activated or not
@@ -170,11 +170,9 @@ def settings(section):
 
 def extractor(wildcards):
     """The feature extractor's receipt, where it is one that is trained here."""
-    return (
-        f"data/extractors/digits-net/{wildcards.dataset}/receipt.json"
-        if FIDELITY.extractor == "digits-net"
-        else []
-    )
+    fidelity = SCALE.evaluation_on(CONFIG.dataset(wildcards.dataset)).fidelity
+    trained = fidelity.extractor == "digits-net"
+    return [f"data/extractors/digits-net/{wildcards.dataset}/receipt.json"] * trained
 
 
 def only(option, most=None):
@@ -213,14 +211,11 @@ NOTEBOOK = os.path.relpath(os.path.join(workflow.basedir, "workflow", "notebooks
 
 def measurements(wildcards=None):
     """Every file that `marscf report collect` puts together."""
-    parts = ["receipt", "likelihood"] + ["fidelity"] * (FIDELITY.extractor != "none")
-    files = [f"{run}/{part}.json" for run in runs() for part in parts]
-    if FIDELITY.extractor != "none":
-        files += [
-            f"data/runs/{SCALE.name}/{dataset}/floor.json"
-            for dataset in dict.fromkeys(run.dataset for run in runs().values())
-        ]
-    return files
+    compared = judged(plan())
+    files = [f"{run}/{part}.json" for run in runs() for part in ("receipt", "likelihood")]
+    files += [f"{run}/fidelity.json" for run in compared]
+    datasets = dict.fromkeys(runs()[run].dataset for run in compared)
+    return files + [f"data/runs/{SCALE.name}/{dataset}/floor.json" for dataset in datasets]
 
 
 def likelihoods(wildcards=None):

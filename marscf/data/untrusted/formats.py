@@ -211,8 +211,7 @@ FORMATS: dict[str, Callable[..., Iterator[Part]]] = {
     "folder": folder,
     "npy": npy,
 }
-OWN = ("folder", "npy")  # formats whose sources are named by `options`, not downloaded
-SOURCES = {  # what the others are to be given
+SOURCES = {  # what the formats of datasets that are downloaded are to be given
     "digits": set(),
     "idx": {"train-images", "train-labels", "test-images", "test-labels"},
     "cifar-binary": {"archive"},
