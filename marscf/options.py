@@ -7,6 +7,7 @@ are in range; at run time they are plain numbers.
 
 import ast
 import importlib.util
+import math
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -32,6 +33,7 @@ __all__ = [
     "PositiveInts",
     "Probability",
     "check_options",
+    "check_value",
     "declared_options",
 ]
 
@@ -73,9 +75,14 @@ def check_options(model: str, options: Mapping[str, Any]) -> None:
     for name, value in options.items():
         if name not in declared:
             raise ConfigError(f"options: {model} has no option {name!r}{nearest(name, declared)}")
-        kinds = _kinds(ast.parse(declared[name][0], mode="eval").body, f"{model}: option {name!r}")
-        if not _fits(value, kinds):
-            raise ConfigError(f"options.{name}: {value!r} is not {_words(kinds)}")
+        check_value(value, declared[name][0], f"options.{name}", f"{model}: option {name!r}")
+
+
+def check_value(value: Any, annotation: str, place: str, declared_at: str) -> None:
+    """Raise `ConfigError` where a value does not fit the text of an annotation."""
+    kinds = _kinds(ast.parse(annotation, mode="eval").body, declared_at)
+    if not _fits(value, kinds):
+        raise ConfigError(f"{place}: {value!r} is not {_words(kinds)}")
 
 
 #: What fits an annotation, and the same in words.
@@ -87,7 +94,7 @@ def _whole(value: Any) -> bool:
 
 
 def _number(value: Any) -> bool:
-    return _whole(value) or isinstance(value, float)
+    return _whole(value) or (isinstance(value, float) and math.isfinite(value))
 
 
 _KINDS: dict[str, _Kind] = {

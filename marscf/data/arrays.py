@@ -14,6 +14,7 @@ import numpy as np
 from marscf.errors import DataError, MarscfError
 from marscf.files import digest, read_json, sha256_file
 from marscf.runs import DATASETS
+from marscf.settings import RunConfig
 
 MANIFEST = "manifest.json"
 SPLITS = ("train", "val", "test")
@@ -38,6 +39,18 @@ def read_manifest(dataset: str, root: str | Path = DATASETS) -> dict[str, Any]:
         raise DataError(f"{path} is damaged ({error}); {advice}") from None
     if manifest.get("digest") != whole:
         raise DataError(f"{path}: its digest {manifest.get('digest')!r} is not that of its entries; {advice}")
+    return manifest
+
+
+def dataset_of(config: RunConfig, root: str | Path = DATASETS) -> dict[str, Any]:
+    """Return the manifest of a run's dataset; raises `DataError` where its images are of another form."""
+    manifest = read_manifest(config.dataset, root)
+    for name, said in (("shape", list(config.data.shape)), ("grey_levels", config.data.grey_levels)):
+        if manifest[name] != said:
+            raise DataError(
+                f"data.{name}: the run's config says {said}, dataset {config.dataset!r} has "
+                f"{manifest[name]}; correct one of them"
+            )
     return manifest
 
 

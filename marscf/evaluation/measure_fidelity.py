@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from marscf.config import Fidelity
-from marscf.data.arrays import read_manifest
+from marscf.data.arrays import dataset_of, read_manifest
 from marscf.devices import choose_device
 from marscf.evaluation.extractors import Extractor, load_extractor
 from marscf.evaluation.fidelity import compare, extract, reference_images
@@ -50,7 +50,7 @@ def measure_fidelity(
     path: Path, settings: Fidelity, call: Call, temperature: float = 1.0
 ) -> list[dict[str, Any]]:
     """Compare a run's samples with real images, and write RUN/fidelity.json."""
-    dataset = run_config(path).dataset
+    dataset = dataset_of(run_config(path))["name"]
     entries: list[dict[str, Any]] = []
     weights = weights_hash(path)
     if extractor := call.extractor(settings, dataset):

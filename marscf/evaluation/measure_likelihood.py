@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from marscf.config import Evaluation, load_config
-from marscf.data.arrays import open_split, read_manifest
+from marscf.data.arrays import dataset_of, open_split
 from marscf.devices import choose_device
 from marscf.errors import EvaluationError
 from marscf.evaluation.likelihood import evaluate_likelihood, kept_scores, likelihood_measurements
@@ -44,7 +44,7 @@ def measure_likelihood(
         "batch_size": batch_size or settings.batch_size,
         "seed": seed,
     }
-    weights, data = weights_hash(path), read_manifest(config.dataset)["digest"]
+    weights, data = weights_hash(path), dataset_of(config)["digest"]
     names = {"weights": weights, "data": data, "count": count, "device": device, **how}
     kept = kept_scores(model, **names)
     result = evaluate_likelihood(model, available[:count], **how, kept=kept, progress=progress)
