@@ -79,13 +79,13 @@ def write_json(path: Path | str, value: Any) -> None:
     """Write `value` as indented JSON, atomically. NaN and infinity are refused: they are errors, not data."""
     text = json.dumps(value, indent=1, allow_nan=False)
     with replacing(path) as temporary:
-        temporary.write_text(text + "\n")
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def read_json(path: Path | str) -> Any:
     """Read a JSON file; raises `MarscfError` naming the file where it is missing or damaged."""
     try:
-        return json.loads(Path(path).read_text())
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise MarscfError(f"no such file: {path}") from None
     except (OSError, ValueError) as error:

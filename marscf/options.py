@@ -50,7 +50,7 @@ def declared_options(model: str) -> Declared:
     """
     module, _, class_name = model.rpartition(".")
     path = _module_path(module)
-    tree = ast.parse(path.read_text(), str(path))
+    tree = ast.parse(path.read_bytes(), str(path))
     found = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == class_name]
     inits = [n for c in found for n in c.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
     if not inits:

@@ -59,8 +59,9 @@ exit codes: 0 done; 1 a check failed; 2 bad input, in one line; 75 interrupted, 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # names of files may be no text, a terminal may lack letters
-            stream.reconfigure(errors="backslashreplace")
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may lack letters; a file's name may be no text
+            encoding = stream.encoding if stream.isatty() else "utf-8"
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")
     raw = argparse.RawDescriptionHelpFormatter
     about = "Normalizing flows for images, from data to report: one stage a call, files in, files out."
     parser = Parser(prog="marscf", description=about, epilog=EPILOG, formatter_class=raw)

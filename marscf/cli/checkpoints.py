@@ -1,8 +1,9 @@
 """`marscf checkpoints`: the published checkpoints, fetched and listed, and imported one by one."""
 
 import argparse
-import os
 from pathlib import Path
+
+from marscf.environment import given, switch
 
 EXAMPLES = """examples:
   marscf checkpoints                                   fetch all of config/checkpoints, list what they hold
@@ -20,13 +21,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--accept", action="append", default=[], metavar="NAME", help="accept a changed file")
     parser.add_argument(
         "--mirror",
-        default=os.environ.get("MARSCF_MIRROR") or None,
+        default=given("MARSCF_MIRROR"),
         help="folder or fsspec address that holds <checkpoint>/<file> (default: $MARSCF_MIRROR)",
     )
     parser.add_argument(
         "--offline",
         action="store_true",
-        default=os.environ.get("MARSCF_OFFLINE", "") not in ("", "0"),
+        default=switch("MARSCF_OFFLINE"),
         help="never open a socket (default: $MARSCF_OFFLINE)",
     )
 

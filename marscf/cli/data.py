@@ -1,9 +1,9 @@
 """`marscf data`: make a dataset ready."""
 
 import argparse
-import os
 from pathlib import Path
 
+from marscf.environment import given, switch
 from marscf.runs import DATASETS
 
 EXAMPLES = """examples:
@@ -21,14 +21,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", help="a name in config/datasets")
     parser.add_argument(
         "--mirror",
-        default=os.environ.get("MARSCF_MIRROR") or None,
+        default=given("MARSCF_MIRROR"),
         help="folder or fsspec address that holds <dataset>/<file>, instead of the publishers "
         "(default: $MARSCF_MIRROR)",
     )
     parser.add_argument(
         "--offline",
         action="store_true",
-        default=os.environ.get("MARSCF_OFFLINE", "") not in ("", "0"),
+        default=switch("MARSCF_OFFLINE"),
         help="never open a socket (default: $MARSCF_OFFLINE)",
     )
     parser.add_argument("--release", help="of imagenet32: which of its releases (default: the one at hand)")

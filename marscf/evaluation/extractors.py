@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from marscf.environment import given, switch
 from marscf.errors import CheckpointError, ConfigError, MarscfError, nearest
 from marscf.evaluation.digits_net import ROOT, load_digits_net, three_channels
 from marscf.files import sha256_file
@@ -140,14 +141,13 @@ def find_inception(
     `/inception/<file>`, a folder or any fsspec address; `data/extractors/inception`. `offline`
     (MARSCF_OFFLINE) forbids the download. Raises `CheckpointError` naming the file and these ways.
     """
-    given = weights or os.environ.get("MARSCF_INCEPTION")
-    if given:
-        if not Path(given).is_file():
-            raise CheckpointError(f"no Inception weights at {given} (--inception-weights, MARSCF_INCEPTION)")
-        return Path(given)
-    mirror = mirror or os.environ.get("MARSCF_MIRROR")
+    if named := weights or given("MARSCF_INCEPTION"):
+        if not Path(named).is_file():
+            raise CheckpointError(f"no Inception weights at {named} (--inception-weights, MARSCF_INCEPTION)")
+        return Path(named)
+    mirror = mirror or given("MARSCF_MIRROR")
     if offline is None:
-        offline = os.environ.get("MARSCF_OFFLINE", "") not in ("", "0")
+        offline = switch("MARSCF_OFFLINE")
     local = Path(mirror.removeprefix("file://")) if mirror and _is_local(mirror) else None
     target = INCEPTION_FOLDER / INCEPTION_FILE
     for path in (*([local / "inception" / INCEPTION_FILE] if local else []), target):

@@ -59,7 +59,7 @@ def collect(scale: str, runs: Sequence[str], out: Path | None = None) -> Path:
             of_run[metric] = rows[key]["value"]
     out = out or reports(scale) / "metrics.csv"
     with replacing(out) as temporary:
-        temporary.write_text(text.getvalue())
+        temporary.write_text(text.getvalue(), encoding="utf-8")
     write_json(out.with_suffix(".json"), nested)
     return out
 
@@ -177,7 +177,7 @@ def device(host: dict[str, Any]) -> str:
 
 def _from_sweep(path: Path, dataset: str, scale: str) -> Iterator[dict[str, Any]]:
     times: dict[tuple[str, int], list[dict[str, str]]] = defaultdict(list)
-    with open(path, newline="") as stream:
+    with open(path, newline="", encoding="utf-8") as stream:
         for line in csv.DictReader(stream):
             times[line["system"], int(line["image_size"])].append(line)
     for (system, side), lines in times.items():

@@ -63,12 +63,12 @@ def write_index(scale: str) -> Path:
         systems=[sources.system_title(name) for name in dict.fromkeys(run["system"] for run in runs)],
         sections=list(_sections(plan)),
         records=list(_records(scale, metrics)),
-        css=(here / "page.css").read_text(),
-        js=(here / "page.js").read_text(),
+        css=(here / "page.css").read_text(encoding="utf-8"),
+        js=(here / "page.js").read_text(encoding="utf-8"),
     )
     for name, text in (("index.html", page), ("summary.txt", plain("\n".join(lines) + "\n"))):
         with replacing(folder / name) as temporary:
-            temporary.write_text(text)
+            temporary.write_text(text, encoding="utf-8")
     return folder / "index.html"
 
 

@@ -160,4 +160,4 @@ def _write_csv(path: Path, columns: list[str], rows: list[list[Any]]) -> None:
     text = io.StringIO(newline="")
     csv.writer(text).writerows([columns, *rows])
     with replacing(path) as temporary:
-        temporary.write_text(text.getvalue())
+        temporary.write_text(text.getvalue(), encoding="utf-8")
