@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -27,7 +27,10 @@ SECTIONS = ("options", "training", "data")  # of a run's config, each with keys 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How a run is trained."""
+    """How a run is trained.
+
+    Configs that differ in a field that is not compared are of one training: it goes on where it was.
+    """
 
     steps: PositiveInt = 1000  # optimiser steps
     batch_size: PositiveInt = 64  # images per step, over all processes and accumulated parts
@@ -44,13 +47,16 @@ class TrainingSettings:
     validate_every: PositiveInt = 500  # steps between validations; the best averaged weights are kept
     # at most so many of the validation images; 0 trains on them too and keeps the last averaged weights
     validation_images: NonNegativeInt = 1000
-    checkpoint_every: PositiveInt = 500  # steps between saved training states
+    # steps between saved training states
+    checkpoint_every: PositiveInt = field(default=500, compare=False)
     accumulate: PositiveInt = 1  # parts a batch is split into, one after the other on each process
     activation_checkpointing: bool = False  # recompute activations in the backward pass
     precision: Literal["float32", "bfloat16"] = "float32"  # of the networks; densities stay float32
     compile: bool = False  # torch.compile of most work: minutes at the start; a CPU needs a C++ compiler
-    max_skips: PositiveInt = 10  # non-finite steps in a row before the run goes back to a checkpoint
-    max_rollbacks: NonNegativeInt = 3  # with half the learning rate each, before the run is given up
+    # non-finite steps in a row before the run goes back to a checkpoint
+    max_skips: PositiveInt = field(default=10, compare=False)
+    # with half the learning rate each, before the run is given up
+    max_rollbacks: NonNegativeInt = field(default=3, compare=False)
 
     @property
     def validates(self) -> bool:
@@ -138,13 +144,13 @@ def _read(kind: type[T], value: Any, place: str) -> T:
     """Make a dataclass of JSON values, each of which must fit its annotation: lists become tuples."""
     table = _table(value, place)
     declared = fields(kind)  # type: ignore[arg-type]  # T is a dataclass
-    known = {field.name: field.default for field in declared}
+    known = {part.name: part.default for part in declared}
     for name in table:
         if name not in known:
             raise ConfigError(f"{place}: unknown key {name!r}{nearest(name, known)}")
-    for field in declared:
-        if field.name in table and field.name not in SECTIONS:
-            check_value(table[field.name], str(field.type), f"{place}: {field.name}", kind.__name__)
+    for part in declared:
+        if part.name in table and part.name not in SECTIONS:
+            check_value(table[part.name], str(part.type), f"{place}: {part.name}", kind.__name__)
     for name, default in known.items():
         if default is MISSING and name not in table:
             raise ConfigError(f"{place}: there is no {name!r}")

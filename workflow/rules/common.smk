@@ -16,6 +16,7 @@ from pathlib import Path
 from marscf import config as loader
 from marscf.code import behind
 from marscf.errors import ConfigError, MarscfError, nearest
+from marscf.data.prepare import recipe
 from marscf.data.sources import source_digests
 from marscf.files import digest
 from marscf.compat.index import FOLDER, INDEX, published_runs
@@ -142,13 +143,11 @@ def code(stage):
 def dataset_digest(wildcards):
     """The identity of what a dataset's arrays are made from, the user's own images included."""
     dataset = CONFIG.dataset(wildcards.dataset)
-    words = {"title", "licence", "cite", "note", "augment", "logit_margin"}  # which change no array
-    identity = dataset.model_dump(mode="json", exclude=words)
     try:
         own = source_digests(dataset)
     except MarscfError as error:  # one that cannot be read: the job says so
         own = {"error": str(error)}
-    return digest(identity | ({"sources": own} if own else {}))[:16]
+    return digest([recipe(dataset), own])[:16]
 
 
 def published_entry(wildcards):
