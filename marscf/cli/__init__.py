@@ -7,7 +7,9 @@ None or an exit code. Modules are imported only when called, so `marscf --help` 
 import argparse
 import importlib
 import io
+import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 from marscf import __version__
@@ -62,6 +64,8 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a terminal may lack letters; a file's name may be no text
             encoding = stream.encoding if stream.isatty() else "utf-8"
             stream.reconfigure(encoding=encoding, errors="backslashreplace")
+    if Path("config").is_dir():  # own models lie beside it; last, so that they hide no library
+        sys.path.append(os.getcwd())
     raw = argparse.RawDescriptionHelpFormatter
     about = "Normalizing flows for images, from data to report: one stage a call, files in, files out."
     parser = Parser(prog="marscf", description=about, epilog=EPILOG, formatter_class=raw)
