@@ -3,10 +3,20 @@
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Margin = Annotated[float, Field(gt=0, lt=0.5)] | None
+
+
+def _inside(path: str) -> str:
+    """Return the relative path of a file, unless it leaves its folder."""
+    if path.startswith(("/", "\\", "~")) or ".." in path.replace("\\", "/").split("/") or not path:
+        raise ValueError("a file must lie in its folder: no absolute path, no ..")
+    return path
+
+
+FileName = Annotated[str, AfterValidator(_inside)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
 
 
@@ -60,7 +70,7 @@ class System(Strict):
 class Source(Strict):
     """One file at its publisher."""
 
-    file: str  # its name in a mirror, MIRROR/<dataset or checkpoint>/<file>
+    file: FileName  # its name in a mirror, MIRROR/<dataset or checkpoint>/<file>
     urls: list[str] = []  # tried in order
     sha256: str | None = None
     md5: str | None = None  # where the publisher states no other
@@ -100,7 +110,7 @@ class Dataset(Strict):
     releases: dict[str, Release] = {}  # in place of sources, where there are several; the first is preferred
     options: SourceOptions = SourceOptions()
     digests: dict[str, str] = {}  # source split -> order-independent digest of the decoded images
-    mirror_name: str | None = None  # folder in a mirror, the dataset's name where not given
+    mirror_name: Name | None = None  # folder in a mirror, the dataset's name where not given
     licence: str = ""
     cite: str = ""
     note: str = ""

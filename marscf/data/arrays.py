@@ -5,6 +5,7 @@ where the source has them, and `manifest.json` says what they are. Needs numpy a
 """
 
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from marscf.settings import RunConfig
 
 MANIFEST = "manifest.json"
 SPLITS = ("train", "val", "test")
+PLAIN = r"\w[\w.-]*"  # a name that stays in its folder
 
 
 def read_manifest(dataset: str, root: str | Path = DATASETS) -> dict[str, Any]:
@@ -28,6 +30,8 @@ def read_manifest(dataset: str, root: str | Path = DATASETS) -> dict[str, Any]:
     `splits: {split: {file, count, sha256, digest, labels}}`, `sources`, `source_digests` (by source split,
     whatever the order), `recipe`. Raises `DataError` where it is missing, damaged or edited.
     """
+    if not re.fullmatch(PLAIN, dataset):
+        raise DataError(f"{dataset!r} is no name of a dataset")
     path = Path(root) / dataset / MANIFEST
     advice = f"run: marscf data {dataset}"
     if not path.is_file():
@@ -35,6 +39,7 @@ def read_manifest(dataset: str, root: str | Path = DATASETS) -> dict[str, Any]:
     try:
         manifest = read_json(path)
         whole = dataset_digest(manifest)
+        _check_names(manifest)
     except (MarscfError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is damaged ({error}); {advice}") from None
     if manifest.get("digest") != whole:
@@ -122,6 +127,14 @@ def open_labels(dataset: str, split: str, root: str | Path = DATASETS) -> np.nda
     if labels.shape != (entry["count"],):
         raise DataError(f"{dataset}/{entry['labels']['file']} is {labels.shape}; run: marscf data {dataset}")
     return labels
+
+
+def _check_names(manifest: dict[str, Any]) -> None:
+    """Raise `DataError` where a manifest names a file outside its folder."""
+    for entry in manifest["splits"].values():
+        for file in (entry["file"], *([entry["labels"]["file"]] if entry.get("labels") else [])):
+            if not re.fullmatch(PLAIN, file):
+                raise DataError(f"it names {file!r}, which is not in its folder")
 
 
 def _entry(manifest: dict[str, Any], split: str) -> dict[str, Any]:
