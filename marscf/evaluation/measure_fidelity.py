@@ -50,7 +50,8 @@ def measure_fidelity(
     path: Path, settings: Fidelity, call: Call, temperature: float = 1.0
 ) -> list[dict[str, Any]]:
     """Compare a run's samples with real images, and write RUN/fidelity.json."""
-    dataset = dataset_of(run_config(path))["name"]
+    manifest = dataset_of(run_config(path))
+    dataset = manifest["name"]
     entries: list[dict[str, Any]] = []
     weights = weights_hash(path)
     if extractor := call.extractor(settings, dataset):
@@ -77,7 +78,8 @@ def measure_fidelity(
             seed=call.seed,
         )
         samples.discard()  # large, and quickly made again from the samples, which stay
-    write_measurements(path / "fidelity.json", Run.from_path(path), entries, weights_sha256=weights)
+    origin = {"weights_sha256": weights, "data_digest": manifest["digest"]}
+    write_measurements(path / "fidelity.json", Run.from_path(path), entries, **origin)
     return entries
 
 
@@ -97,5 +99,6 @@ def measure_floor(folder: Path, settings: Fidelity, call: Call) -> list[dict[str
             reference_card=real_card,
             seed=call.seed,
         )
-    write_measurements(folder / "floor.json", names, entries)
+    data = read_manifest(names.dataset)["digest"]
+    write_measurements(folder / "floor.json", names, entries, data_digest=data)
     return entries

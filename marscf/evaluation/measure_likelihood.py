@@ -50,8 +50,9 @@ def measure_likelihood(
     result = evaluate_likelihood(model, available[:count], **how, kept=kept, progress=progress)
     dims = config.data.dims
     entries = likelihood_measurements(result, model, dims=dims, available=len(available), seed=seed)
-    write_per_image(path, PerImage(result.bound, dims, data))
-    write_measurements(path / "likelihood.json", Run.from_path(path), entries, weights_sha256=weights)
+    origin = {"weights_sha256": weights, "data_digest": data}
+    origin["per_image_sha256"] = write_per_image(path, PerImage(result.bound, dims, data))
+    write_measurements(path / "likelihood.json", Run.from_path(path), entries, **origin)
     discard(kept)
     return entries
 

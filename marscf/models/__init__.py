@@ -85,6 +85,7 @@ def load(
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if whole_run:
         _check_config(path, config)
+        _check_receipt(path)
     model = build(config, allow)
     weights = model.current_names(weights)
     own = model.state_dict()
@@ -131,6 +132,22 @@ def _check_config(weights: Path, config: RunConfig) -> None:
         raise CheckpointError(
             f"{weights} belongs to another config ({difference(config, now)}); "
             f"train again: marscf train {weights.parent}"
+        )
+
+
+def _check_receipt(weights: Path) -> None:
+    """Raise `CheckpointError` where a run's weights are not those that its receipt tells of."""
+    from marscf.files import read_json, sha256_file
+    from marscf.runs import FINISHED, RECEIPT
+
+    receipt = next(
+        (weights.with_name(n) for n in (RECEIPT, FINISHED) if weights.with_name(n).is_file()), None
+    )
+    stated = read_json(receipt).get("weights_sha256") if receipt else None
+    if stated is not None and sha256_file(weights) != stated:
+        raise CheckpointError(
+            f"{weights} is not the file that {receipt} tells of (SHA-256 {stated[:12]}…): it was altered, or "
+            f"is of another training; put the right one back, or run: marscf train {weights.parent}"
         )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from marscf.config import Config, load_config
 from marscf.errors import ConfigError, MarscfError
+from marscf.evaluation.measurements import FIELDS, read_measurements
 from marscf.files import read_json, replacing, write_json
 from marscf.reporting.metrics import COLUMNS, finite, metric_of, qualifier
 from marscf.reporting.published import comparable
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     import pandas
 
 MEASUREMENTS = ("likelihood.json", "fidelity.json")
-FIELDS = ("metric", "value", "stderr", "n", "protocol")  # of each of their measurements
 FLOOR = "floor.json"
 REAL = "real"  # the system of a floor: real images against real images
 
@@ -128,16 +128,9 @@ def _row(
 
 
 def _measured(path: Path, run: Run) -> Iterator[dict[str, Any]]:
-    content = read_json(path)
-    try:
-        of = content["run"]
-        if (of["dataset"], of.get("system", run.system)) != (run.dataset, run.system):
-            raise MarscfError(f"{path} holds measurements of {of}, not of its folder; measure again")
-        for entry in content["measurements"]:
-            metric, value, stderr, n, protocol = (entry[key] for key in FIELDS)
-            yield _row(run, metric, value, stderr, n, protocol, path)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise MarscfError(f"{path} is no measurement file ({error!r}); delete it and measure again") from None
+    for entry in read_measurements(path, run):
+        metric, value, stderr, n, protocol = (entry[key] for key in FIELDS)
+        yield _row(run, metric, value, stderr, n, protocol, path)
 
 
 def _from_receipt(path: Path, run: Run) -> Iterator[dict[str, Any]]:

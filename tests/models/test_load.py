@@ -13,7 +13,7 @@ import marscf
 from marscf import models
 from marscf.config import load_config, resolve
 from marscf.errors import CheckpointError, ConfigError, MarscfError
-from marscf.files import write_json
+from marscf.files import sha256_file, write_json
 from marscf.settings import RunConfig
 
 RUN = "data/runs/quick/digits/histogram/seed0"
@@ -162,3 +162,15 @@ def test_an_own_model_is_one_that_the_user_names(run, tmp_path, monkeypatch):
     assert type(marscf.load(path, allow=["own_model.Own"])).__name__ == "Own"
     monkeypatch.setenv("MARSCF_MODELS", "x.Y, own_model.Own")
     assert type(marscf.load(path)).__name__ == "Own"
+
+
+@pytest.mark.parametrize("name", ["receipt.json", "finished.json"])
+def test_weights_are_those_of_the_receipt(run, name):
+    path = run / "weights.safetensors"
+    write_json(run / name, {"weights_sha256": sha256_file(path)})
+    marscf.load(run)
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1  # a number that is a little different
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"is not the file that .*{name} tells of .* marscf train"):
+        marscf.load(run)
