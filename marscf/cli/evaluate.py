@@ -30,6 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         stages, "likelihood", "bits/dim and nats of the test images -> RUN/likelihood.json, likelihood.npz"
     )
     likelihood.set_defaults(stage=run_likelihood)
+    _report(likelihood)
     likelihood.add_argument("run_path", metavar="RUN", help=RUN_HELP)
     likelihood.add_argument("--draws", type=positive, metavar="R", help="noise draws averaged per image")
     likelihood.add_argument(
@@ -76,8 +77,18 @@ def _stage(stages: Stages, name: str, help_line: str) -> argparse.ArgumentParser
     return stage
 
 
+def _report(stage: argparse.ArgumentParser) -> None:
+    """Add the option that makes a measurement of other settings more than a trial."""
+    stage.description = (
+        f"{stage.description}\nWith other settings it is a trial: it goes to trial-….json beside, "
+        "never into the report."
+    )
+    stage.add_argument("--report", action="store_true", help="with other settings too, it is for the report")
+
+
 def _comparison(stages: Stages, name: str, help_line: str) -> argparse.ArgumentParser:
     stage = _stage(stages, name, help_line)
+    _report(stage)
     stage.add_argument("--extractor", choices=["inception", "digits-net", "none"])
     stage.add_argument("--samples", type=positive, metavar="N", help="images compared")
     stage.add_argument("--reference", choices=["train", "train+val", "test"], help="the real images")
@@ -99,7 +110,7 @@ def run_likelihood(args: argparse.Namespace) -> None:
     from marscf.evaluation.measure_likelihood import measure_likelihood
     from marscf.evaluation.measurements import table
 
-    how = ("draws", "importance_samples", "images", "batch_size", "seed", "device")
+    how = ("draws", "importance_samples", "images", "batch_size", "seed", "device", "report")
     chosen = {name: getattr(args, name) for name in how}
     print(table(measure_likelihood(Path(args.run_path), **chosen, progress=sys.stderr.isatty())))
 
@@ -118,7 +129,9 @@ def run_fidelity(args: argparse.Namespace) -> None:
 
     path = Path(args.run_path)
     check_temperature(args.temperature)
-    _show(measure_fidelity(path, *_chosen(args, path), args.temperature))
+    settings, call, is_trial = _chosen(args, path)
+    is_trial |= args.temperature != 1 and not args.report
+    _show(measure_fidelity(path, settings, call, args.temperature, is_trial))
 
 
 def run_floor(args: argparse.Namespace) -> None:
@@ -135,8 +148,10 @@ def _show(entries: list[dict[str, Any]]) -> None:
     print(table(entries) or "extractor: none; nothing was measured")
 
 
-def _chosen(args: argparse.Namespace, path: Path) -> "tuple[Fidelity, Call]":
-    """Return the settings of a run's scale with what the command line changes, and the rest of the call."""
+def _chosen(args: argparse.Namespace, path: Path) -> "tuple[Fidelity, Call, bool]":
+    """Return the settings of a run's scale with what the command line changes, the rest of the call, and
+    whether that makes it a trial.
+    """
     from marscf.evaluation.measure_fidelity import Call
     from marscf.evaluation.measure_likelihood import settings_of
 
@@ -144,4 +159,6 @@ def _chosen(args: argparse.Namespace, path: Path) -> "tuple[Fidelity, Call]":
     changes = {key: value for key, value in given.items() if value is not None}
     how = ("seed", "device", "inception_weights", "mirror", "offline")
     call = Call(**{name: getattr(args, name) for name in how}, progress=sys.stderr.isatty())
-    return settings_of(path).fidelity.model_copy(update=changes), call
+    said = settings_of(path).fidelity
+    settings = said.model_copy(update=changes)
+    return settings, call, (settings != said or args.seed != 0) and not args.report

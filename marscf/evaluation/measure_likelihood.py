@@ -8,7 +8,7 @@ from marscf.data.arrays import dataset_of, open_split
 from marscf.devices import choose_device
 from marscf.errors import EvaluationError
 from marscf.evaluation.likelihood import evaluate_likelihood, kept_scores, likelihood_measurements
-from marscf.evaluation.measurements import PerImage, weights_hash, write_measurements, write_per_image
+from marscf.evaluation.measurements import PerImage, trial, weights_hash, write_measurements, write_per_image
 from marscf.evaluation.stream import discard
 from marscf.models import load
 from marscf.runs import Run, run_config
@@ -23,11 +23,13 @@ def measure_likelihood(
     batch_size: int | None = None,
     seed: int = 0,
     device: str = "auto",
+    report: bool = False,
     progress: bool = False,
 ) -> list[dict[str, Any]]:
     """Measure bits/dim; write RUN/likelihood.json and, image by image, RUN/likelihood.npz.
 
-    What is not given comes from the `evaluation` section of the run's scale. Raises `EvaluationError` where
+    What is not given comes from the `evaluation` section of the run's scale. With anything else it is a
+    trial, RUN/trial-likelihood.json, unless it is for the `report`. Raises `EvaluationError` where
     more images are asked for than the test split has.
     """
     config, settings = run_config(path), settings_of(path)
@@ -50,9 +52,15 @@ def measure_likelihood(
     result = evaluate_likelihood(model, available[:count], **how, kept=kept, progress=progress)
     dims = config.data.dims
     entries = likelihood_measurements(result, model, dims=dims, available=len(available), seed=seed)
-    origin = {"weights_sha256": weights, "data_digest": data}
-    origin["per_image_sha256"] = write_per_image(path, PerImage(result.bound, dims, data))
-    write_measurements(path / "likelihood.json", Run.from_path(path), entries, **origin)
+    origin, out = {"weights_sha256": weights, "data_digest": data}, path / "likelihood.json"
+    said = {"draws": settings.draws, "importance_samples": settings.importance_samples, "seed": 0}
+    if report or (
+        count == (settings.images or len(available)) and all(how[name] == said[name] for name in said)
+    ):
+        origin["per_image_sha256"] = write_per_image(path, PerImage(result.bound, dims, data))
+    else:
+        out = trial(out)
+    write_measurements(out, Run.from_path(path), entries, **origin)
     discard(kept)
     return entries
 

@@ -59,6 +59,11 @@ def write_measurements(path: Path, run: Run, measurements: list[dict[str, Any]],
     write_json(path, {**content, "digest": digest(content)})
 
 
+def trial(path: Path) -> Path:
+    """Where a measurement goes that is not made as the scale says: beside the whole one, which it leaves."""
+    return path.with_name(f"trial-{path.name}")
+
+
 def read_measurements(path: Path, run: Run) -> list[dict[str, Any]]:
     """Return the measurements of a file; raises `MarscfError` where it is not what `run`'s folder has now.
 

@@ -179,7 +179,7 @@ def only(option, most=None):
     """The command line's limit on images or samples, where one was asked for."""
     if SELECTION.images is None:
         return ""
-    return f"--{option} {min(SELECTION.images, most or SELECTION.images)}"
+    return f"--{option} {min(SELECTION.images, most or SELECTION.images)} --report"
 
 
 def timed_receipts(wildcards=None):
