@@ -92,9 +92,9 @@ def _all_rows(config: Config, scale: str, runs: Sequence[str]) -> Iterator[dict[
     speed = reports(scale) / "sampling_speed.csv"
     if speed.is_file():
         the_scale = config.scale(scale)
-        yield from _from_sweep(
-            speed, the_scale.studies.sampling_speed.dataset or the_scale.datasets[0], scale
-        )
+        of = the_scale.studies.sampling_speed.dataset or the_scale.datasets[0]
+        selected = {Run.from_path(path).system for path in runs}  # an earlier sweep may be of more
+        yield from (row for row in _from_sweep(speed, of, scale) if row["system"] in selected)
 
 
 def _origin(place: Path) -> str:
