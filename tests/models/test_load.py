@@ -112,7 +112,7 @@ def test_that_do_not_fit_the_model(run, change, words):
         marscf.load(run)
 
 
-def test_unknown_models(workplace):
+def test_unknmy_histograms(workplace):
     config = resolve(load_config(), "quick", "digits", "histogram", 0)
     with pytest.raises(
         ConfigError, match=r"no module 'histogramm' in marscf\.models; did you mean 'histogram'"
@@ -129,7 +129,7 @@ NO_NAMES = ["/tmp/x.Y", "..x.Y", "a/b.C", "", "Popen", "__main__.X", "a b.C"]
 
 
 @pytest.mark.parametrize("model", HOSTILE + WITHIN + NO_NAMES)
-def test_a_file_cannot_name_a_class_that_is_no_known_model(run, model):
+def test_a_file_cannot_name_a_class_that_is_no_knmy_histogram(run, model):
     """Neither a header nor a run's own config runs code: nothing is imported, nothing called."""
     import sys
 
@@ -146,21 +146,21 @@ def test_a_file_cannot_name_a_class_that_is_no_known_model(run, model):
     assert not {"antigravity", "this"} & (set(sys.modules) - before)
 
 
-def test_an_own_model_is_one_that_the_user_names(run, tmp_path, monkeypatch):
-    (tmp_path / "own_model.py").write_text(
+def test_an_my_histogram_is_one_that_the_user_names(run, tmp_path, monkeypatch):
+    (tmp_path / "my_histogram.py").write_text(
         "from marscf.models.histogram import PixelHistogram\n\n\nclass Own(PixelHistogram):\n"
         "    def __init__(self, shape, grey_levels, *, smoothing: float = 0.5):\n"
         "        super().__init__(shape, grey_levels, smoothing=smoothing)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     config = resolve(load_config(), "quick", "digits", "histogram", 0)
-    own = replace(config, model="own_model.Own", options={"smoothing": 1.0})
-    with pytest.raises(ConfigError, match=r"if you trust its code, set MARSCF_MODELS=own_model.Own"):
+    own = replace(config, model="my_histogram.Own", options={"smoothing": 1.0})
+    with pytest.raises(ConfigError, match=r"if you trust its code, set MARSCF_MODELS=my_histogram.Own"):
         models.build(own)
     path = tmp_path / "own.safetensors"
-    models.save(models.build(own, allow=["own_model.Own"]), own, path)
-    assert type(marscf.load(path, allow=["own_model.Own"])).__name__ == "Own"
-    monkeypatch.setenv("MARSCF_MODELS", "x.Y, own_model.Own")
+    models.save(models.build(own, allow=["my_histogram.Own"]), own, path)
+    assert type(marscf.load(path, allow=["my_histogram.Own"])).__name__ == "Own"
+    monkeypatch.setenv("MARSCF_MODELS", "x.Y, my_histogram.Own")
     assert type(marscf.load(path)).__name__ == "Own"
 
 
