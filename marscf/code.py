@@ -41,7 +41,7 @@ STAGES = {
 #: the digest; the others change no number.
 LEFT_OUT = (
     *("marscf.config.", "marscf.options.", "marscf.settings.", "marscf.runs."),
-    *("marscf.code.", "marscf.errors.", "marscf.data.download."),
+    *("marscf.code.", "marscf.errors.", "marscf.environment.", "marscf.data.download."),
 )
 LIBRARIES = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 

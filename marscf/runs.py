@@ -1,13 +1,13 @@
 """A run is a folder, `data/runs/<scale>/<dataset>/<system>/seed<k>`: its path says what it is."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from marscf.errors import ConfigError, MarscfError
 from marscf.files import digest, read_json
-from marscf.settings import RunConfig
+from marscf.settings import RunConfig, TrainingSettings
 
 ROOT = Path("data/runs")
 DATASETS = Path("data/datasets")
@@ -92,9 +92,18 @@ def config_hash(config: RunConfig) -> str:
 
 
 def difference(old: Any, new: Any, place: str = "") -> str:
-    """Name the first place where two configs differ: `training.learning_rate: 0.002, now 0.001`."""
+    """Name the first place where two configs differ: `training.learning_rate: 0.002, now 0.001`.
+
+    What makes no other training (see `TrainingSettings`) is no difference.
+    """
     if isinstance(old, RunConfig) and isinstance(new, RunConfig):
-        old, new = old.to_json(), new.to_json()
+        same = {
+            part.name: getattr(new.training, part.name)
+            for part in fields(TrainingSettings)
+            if not part.compare
+        }
+        old = replace(old, training=replace(old.training, **same)).to_json()
+        new = new.to_json()
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted(old.keys() | new.keys()):
             if old.get(key) != new.get(key):

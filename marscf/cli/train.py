@@ -1,10 +1,10 @@
 """`marscf train RUN`: train a run, go on with it, or give a finished one its receipt back."""
 
 import argparse
-import os
 
 from marscf import devices
 from marscf.cli.arguments import RUN_HELP
+from marscf.environment import given
 from marscf.training.interrupt import Stop, parse_duration
 from marscf.training.run import train_run
 
@@ -16,7 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--time-limit",
         metavar="T",
-        default=os.environ.get("MARSCF_TIME_LIMIT"),
+        default=given("MARSCF_TIME_LIMIT"),
         help="stop cleanly after so long, with exit code 75: 90s, 9m, 2h, 1h30m (default: "
         "$MARSCF_TIME_LIMIT, else none)",
     )

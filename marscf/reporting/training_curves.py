@@ -31,7 +31,7 @@ def read_records(run: str | Path) -> list[dict[str, Any]]:
     """The records of a run's `log.jsonl`, none without it; raises `MarscfError` where it is damaged."""
     path = Path(run) / "log.jsonl"
     try:
-        return [json.loads(line) for line in path.read_text().splitlines()]
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except FileNotFoundError:
         return []
     except ValueError as error:
@@ -83,9 +83,11 @@ def curves(runs: Sequence[str]) -> "Figure":
                 _curve(axes, log, column, looks[Run.from_path(run).system])
             axes.set(xlabel=label, xlim=(0, None))
         row[0].set(ylabel="bits/dim", ylim=_range(shown.values()))
-        row[0].set_title(sources.dataset_title(dataset), loc="left")
+        row[0].set_title(style.text(sources.dataset_title(dataset)), loc="left")
         row[0].xaxis.set_major_formatter(EngFormatter(sep=""))  # 10k
-    handles = [Line2D([], [], **looks[name], label=sources.system_title(name)) for name in systems]
+    handles = [
+        Line2D([], [], **looks[name], label=style.text(sources.system_title(name))) for name in systems
+    ]
     handles.append(Line2D([], [], color="grey", lw=0.8, label="training batches (running median)"))
     handles.append(Line2D([], [], color="black", marker="*", ms=8, ls="", label="weights that were kept"))
     title = "lines with markers: validation images, averaged weights"

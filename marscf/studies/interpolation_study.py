@@ -42,11 +42,12 @@ PARTS = "interpolation-parts"
 def settings_of(run: Run) -> tuple[Interpolation, Fidelity]:
     """Return a run's settings: its scale's entry for the dataset and system, else the defaults."""
     default = Interpolation(dataset=run.dataset, system=run.system)
-    scale = load_config().scales.get(run.scale)
+    config = load_config()
+    scale = config.scales.get(run.scale)
     if scale is None:
         return default, Fidelity(extractor="none")
     chosen = (e for e in scale.studies.interpolation if (e.dataset, e.system) == (run.dataset, run.system))
-    return next(chosen, default), scale.evaluation.fidelity
+    return next(chosen, default), scale.evaluation_on(config.datasets.get(run.dataset)).fidelity
 
 
 def limited(settings: Interpolation, images: int | None) -> Interpolation:
@@ -188,4 +189,4 @@ def _write_csv(path: Path, columns: list[str], rows: list[list[Any]]) -> None:
     text = io.StringIO(newline="")
     csv.writer(text).writerows([columns, *rows])
     with replacing(path) as temporary:
-        temporary.write_text(text.getvalue())
+        temporary.write_text(text.getvalue(), encoding="utf-8")

@@ -14,6 +14,7 @@ from marscf.data.arrays import open_split, open_training
 from marscf.errors import Interrupted, MarscfError
 from marscf.models.base import DensityModel
 from marscf.settings import RunConfig
+from marscf.training.checkpoints import Checkpoints
 from marscf.training.distributed import Processes, joined
 from marscf.training.finish import finish
 from marscf.training.interrupt import Stop
@@ -39,7 +40,10 @@ def train(folder: Path, config: RunConfig, data_digest: str, device: str, stop: 
             model, record = state.averaged, state.record
             if state.best is not None:
                 model.load_state_dict(state.best)
-        return finish(folder, config, data_digest, model, record, processes)
+        receipt = finish(folder, config, data_digest, model, record, processes)
+        if processes.first:
+            Checkpoints(folder, config, data_digest).finished()
+        return receipt
 
 
 def _fit(folder: Path, config: RunConfig, processes: Processes, stop: Stop) -> tuple[DensityModel, Record]:

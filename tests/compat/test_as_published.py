@@ -57,8 +57,9 @@ def imported(coupling: str) -> Path:
 
 
 def measured(run: Path, *more: str) -> dict:
+    """The measurement, which is a trial where there is an option."""
     assert main(["evaluate", "as-published", str(run), *more]) in (0, None)
-    (entry,) = read_json(run / "as_published.json")["measurements"]
+    (entry,) = read_json(run / ("trial-as_published.json" if more else "as_published.json"))["measurements"]
     return entry
 
 
@@ -87,6 +88,7 @@ def test_mixlogcdf_keeps_dropout_on_and_gives_one_number_twice(dataset):
     assert entry["n"] == 128 and "dropout on, a last partial batch of 64 left out" in entry["protocol"]
     assert measured(run) == entry
     assert measured(run, "--seed", "1")["value"] != entry["value"]
+    assert read_json(run / "as_published.json")["measurements"] == [entry]
     # By hand: the first batch in training mode, with the same random numbers.
     model, images = load(run).train(), torch.from_numpy(np.load("data/datasets/cifar10/test.npy")[:128])
     generators = [torch.Generator().manual_seed(seed_from("noise", 0, i)) for i in range(128)]

@@ -137,3 +137,22 @@ def test_run_of_another_config_is_refused(workdir):
 
 def test_page_says_a_verdict_in_words(page):
     assert '<li class="one-seed"><b class="verdict">one seed</b>' in page
+
+
+def test_a_narrowed_page_shows_its_own_selection_alone(workdir, another_run):
+    runs = [*workdir, another_run("residual-flow", 1.8, 0), another_run("marscf-mixlogcdf", 1.7, 0)]
+    collect("quick", runs)
+    made("fig08_mnist_samples", runs[3:])
+    made("fig07_sampling_speed", [])
+    histogram = [run for run in workdir if "/histogram/" in run]
+    collect("quick", histogram)
+    made("table_likelihood", histogram)
+    page = write_index("quick").read_text()
+    found = Page(page)
+    assert {link[1:] for link in found.links} <= set(found.ids)
+    assert "table_likelihood" in found.ids
+    assert not {"fig08_mnist_samples", "fig07_sampling_speed", "sampling-speed-sweep"} & set(found.ids)
+    assert {row.split(",")[2] for row in Path("reports/quick/metrics.csv").read_text().splitlines()[1:]} == {
+        "histogram",
+        "real",
+    }
