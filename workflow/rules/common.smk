@@ -32,7 +32,7 @@ from marscf.runs import Run, identity
 
 # `marscf` and `papermill` of the Python that runs Snakemake, activated or not
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]))
-os.environ["PYTHONUTF8"] = "1"  # text is UTF-8 in every job, whatever the locale
+os.environ.update(PYTHONUTF8="1")  # text is UTF-8 in every job, whatever the locale
 
 
 class Selection(loader.Strict):
