@@ -23,6 +23,7 @@ PACKAGE = Path(__file__).parent
 
 #: Where each stage computes. The commands, which read arguments and print, are no part of it.
 STAGES = {
+    "train": "marscf.training.loop",
     "likelihood": "marscf.evaluation.measure_likelihood",
     "as-published": "marscf.evaluation.as_published",
     "fidelity": "marscf.evaluation.measure_fidelity",

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from marscf.code import behind
 from marscf.errors import ConfigError, MarscfError
 from marscf.files import digest, read_json
 from marscf.settings import RunConfig, TrainingSettings
@@ -84,6 +85,21 @@ def identity(path: str | Path, config: RunConfig) -> str:
         except (MarscfError, KeyError, TypeError, AttributeError):
             continue
     return config_hash(config)
+
+
+def other_code(path: str | Path, model: str) -> str | None:
+    """Return the line that says that a finished run was trained by other code than there is now, if so.
+
+    None too where that is not known: of a receipt without the digest of its code.
+    """
+    try:
+        receipt = read_json(Path(path) / FINISHED)
+        same = receipt.get("code", now := behind("train", model)) == now
+    except (MarscfError, AttributeError):
+        return None
+    if same:
+        return None
+    return f"{path} was trained by other code than there is now; marscf train {path} --again"
 
 
 def config_hash(config: RunConfig) -> str:

@@ -45,6 +45,15 @@ def add_sources(parser: argparse.ArgumentParser, held: str) -> None:
     )
 
 
+def add_report(stage: argparse.ArgumentParser) -> None:
+    """Add the option that makes a measurement of other settings more than a trial."""
+    stage.description = (
+        f"{stage.description}\nWith other settings it is a trial: it goes to a file trial-… beside, "
+        "never into the report."
+    )
+    stage.add_argument("--report", action="store_true", help="with other settings too, it is for the report")
+
+
 def names(text: str) -> list[str]:
     """Parse names separated by commas."""
     return [name.strip() for name in text.split(",") if name.strip()]

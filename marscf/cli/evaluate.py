@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from marscf.cli.arguments import RUN_HELP, check_temperature, positive, whole
+from marscf.cli.arguments import RUN_HELP, add_report, check_temperature, positive, whole
 from marscf.devices import HELP, choose_device
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         stages, "likelihood", "bits/dim and nats of the test images -> RUN/likelihood.json, likelihood.npz"
     )
     _of_run(likelihood, run_likelihood)
-    _report(likelihood)
+    add_report(likelihood)
     likelihood.add_argument("--draws", type=positive, metavar="R", help="noise draws averaged per image")
     likelihood.add_argument(
         "--importance-samples", type=whole, metavar="K", help="of the importance-weighted bound; 0: none"
@@ -50,7 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "bits/dim of an imported run as its own code evaluates it -> RUN/as_published.json",
     )
     _of_run(own, run_as_published)
-    _report(own)
+    add_report(own)
     own.add_argument("--images", type=positive, metavar="N", help="at most the first N test images")
 
     fidelity = _comparison(
@@ -104,18 +104,9 @@ def _of_run(stage: argparse.ArgumentParser, call: Callable[[argparse.Namespace],
     stage.add_argument("run_path", metavar="RUN", help=RUN_HELP)
 
 
-def _report(stage: argparse.ArgumentParser) -> None:
-    """Add the option that makes a measurement of other settings more than a trial."""
-    stage.description = (
-        f"{stage.description}\nWith other settings it is a trial: it goes to trial-….json beside, "
-        "never into the report."
-    )
-    stage.add_argument("--report", action="store_true", help="with other settings too, it is for the report")
-
-
 def _comparison(stages: Stages, name: str, help_line: str) -> argparse.ArgumentParser:
     stage = _stage(stages, name, help_line)
-    _report(stage)
+    add_report(stage)
     stage.add_argument("--extractor", choices=["inception", "digits-net", "none"])
     stage.add_argument("--samples", type=positive, metavar="N", help="images compared")
     stage.add_argument("--images", type=positive, metavar="N", help="at most N samples and N real images")

@@ -20,7 +20,7 @@ from marscf.reporting.findings import findings, headlines, plain
 from marscf.reporting.metrics import error_of, pretty, title
 from marscf.reporting.speed import SWEEP_PLACE
 from marscf.reporting.style import PAGE
-from marscf.runs import RECEIPT, Run, identity
+from marscf.runs import RECEIPT, Run, identity, other_code
 from marscf.settings import RunConfig
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def write_index(scale: str) -> Path:
     runs = [_run(path, config, metrics) for path, config in plan.runs.items()]
     found = findings(metrics, scale)
     lines = [*headlines(metrics, scale, found), *_not_measured(plan, metrics)]
+    lines += [line for path, config in plan.runs.items() if (line := other_code(path, config.model))]
     here = Path(__file__).parent
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(here),

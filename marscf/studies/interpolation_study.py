@@ -23,6 +23,7 @@ from marscf.data.arrays import open_split, read_manifest
 from marscf.devices import choose_device
 from marscf.errors import ConfigError, EvaluationError
 from marscf.evaluation.extractors import Extractor, load_extractor
+from marscf.evaluation.measurements import trial
 from marscf.files import digest, replacing, sha256_file
 from marscf.models import WEIGHTS, load
 from marscf.models.base import FlowModel
@@ -130,12 +131,17 @@ class Study:
 
 
 def interpolate_run(
-    folder: str | Path, device: str = "auto", images: int | None = None, scored: bool = True
+    folder: str | Path,
+    device: str = "auto",
+    images: int | None = None,
+    scored: bool = True,
+    report: bool = False,
 ) -> list[Path]:
     """Make a run's `interpolation.npz`, `.csv` and `_scores.csv`; return their paths.
 
-    `images` limits the pairs, see `limited`. Where nothing is `scored`, λ is the middle one. Raises
-    `ConfigError` for a model that has no latents.
+    `images` limits the pairs, see `limited`. Where nothing is `scored`, λ is the middle one. Either makes a
+    trial of it, in files beside, unless it is for the `report`. Raises `ConfigError` for a model that has no
+    latents.
     """
     folder = Path(folder)
     study = Study(folder, device, images, scored)
@@ -147,6 +153,8 @@ def interpolate_run(
     pairs, walks = study.measure("test", max(settings.pairs, settings.score_pairs), [LINE, shown])
 
     written = [folder / f"interpolation{end}" for end in (".npz", ".csv", "_scores.csv")]
+    if not report and (images is not None or not scored):
+        written = list(map(trial, written))
     with replacing(written[0]) as temporary:
         np.savez_compressed(
             temporary,

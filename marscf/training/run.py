@@ -8,14 +8,16 @@ from typing import Any
 from marscf.data.arrays import dataset_of
 from marscf.errors import ConfigError
 from marscf.files import read_json, seed_from
-from marscf.runs import CONFIG, RECEIPT, run_config
+from marscf.runs import CONFIG, RECEIPT, other_code, run_config
 from marscf.settings import NAMES, TrainingSettings
 from marscf.training import receipt
 from marscf.training.interrupt import Stop
 
 
-def train_run(path: str | Path, device: str = "auto", stop: Stop | None = None) -> dict[str, Any]:
-    """Train a run until it is finished and return its receipt.
+def train_run(
+    path: str | Path, device: str = "auto", stop: Stop | None = None, again: bool = False
+) -> dict[str, Any]:
+    """Train a run until it is finished and return its receipt; a finished one only where it is to be `again`.
 
     Raises `Interrupted` when stopped (everything is saved), `ConfigError` and `DataError` for bad input,
     `MarscfError` where the disk is full or training diverges for good.
@@ -24,12 +26,14 @@ def train_run(path: str | Path, device: str = "auto", stop: Stop | None = None) 
     config = run_config(folder)
     _check_own(folder)
     data_digest = dataset_of(config)["digest"]
-    if finished := receipt.restore(folder, config, data_digest):
-        print(f"marscf train: {folder} is finished ({finished['steps']} steps)", file=sys.stderr)
+    finished = receipt.restore(folder, config, data_digest)
+    if finished and not again:
+        line = f"{folder} is finished ({finished['steps']} steps)"
+        print(f"marscf train: {other_code(folder, config.model) or line}", file=sys.stderr)
         return finished
     from marscf.training.train import train
 
-    return train(folder, config, data_digest, device, stop or Stop())
+    return train(folder, config, data_digest, device, stop or Stop(), anew=bool(finished))
 
 
 def _imported_from(folder: Path) -> str | None:

@@ -72,7 +72,7 @@ def test_affine_leaves_out_the_last_partial_batch_and_takes_the_scores_that_are_
     run = imported("affine")
     assert main(["evaluate", "as-published", str(run)]) == 2
     assert f"first measure all images: marscf evaluate likelihood {run}" in capsys.readouterr().err
-    main(["evaluate", "likelihood", str(run), "--draws", "1"])
+    main(["evaluate", "likelihood", str(run), "--draws", "1", "--report"])
     entry = measured(run)
     assert entry["metric"] == "bits_per_dim[as published]" and entry["n"] == 128
     assert entry["value"] == pytest.approx(bits_of_first(run, 128), rel=1e-12)
@@ -83,7 +83,7 @@ def test_affine_leaves_out_the_last_partial_batch_and_takes_the_scores_that_are_
 
 def test_mixlogcdf_keeps_dropout_on_and_gives_one_number_twice(dataset):
     run = imported("mixlogcdf")
-    main(["evaluate", "likelihood", str(run), "--draws", "1"])
+    main(["evaluate", "likelihood", str(run), "--draws", "1", "--report"])
     entry = measured(run)
     assert entry["n"] == 128 and "dropout on, a last partial batch of 64 left out" in entry["protocol"]
     assert measured(run) == entry

@@ -99,7 +99,7 @@ def test_fewer_images_reach_every_measurement(checkout):
     )
     for kind in kinds:
         found = [line for line in lines if line.startswith(kind)]
-        assert found and all(" --images 8 " in line for line in found), kind
+        assert found and all(" --images 8 --report " in line for line in found), kind
     assert [line for line in lines if line.startswith("sample") and " -n 8 " in line]
     assert [line for line in lines if line.startswith("study sampling-speed") and " --repeats 2 " in line]
     for line in commands(checkout, "--forceall", "--config", "images=1000", "systems=glow"):

@@ -28,7 +28,7 @@ from marscf.compat.index import FOLDER, INDEX, published_runs
 from marscf.evaluation import inception
 from marscf.reporting.catalogue import planned, products
 from marscf.reporting.catalogue.product import Plan, judged
-from marscf.runs import Run, identity
+from marscf.runs import Run, identity, other_code
 
 # `marscf` and `papermill` of the Python that runs Snakemake, activated or not
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]))
@@ -85,6 +85,9 @@ try:
 except MarscfError as error:
     print(f"snakemake: {error}", file=sys.stderr)
     sys.exit(error.exit_code)
+if workflow.is_main_process:  # not once more in its jobs
+    for line in filter(None, (other_code(path, run.model) for path, run in TRAINED.items())):
+        print(f"snakemake: {line}", file=sys.stderr)
 
 RUN = "data/runs/{scale}/{dataset}/{system}/seed{seed}"
 LOGS = "logs/{scale}/{dataset}/{system}/seed{seed}"
@@ -225,7 +228,12 @@ def at_most(number=None):
 
 #: The same as an option of the commands.
 ONLY = "" if SELECTION.images is None else f"--images {SELECTION.images}"
-REPORT = "--report" if ONLY else ""  # a measurement of fewer images is no trial then
+ONLY_REPORTED = ONLY and f"{ONLY} --report"  # of a measurement, which would be a trial otherwise
+
+
+def unscored(wildcards):
+    """Tells the interpolation study that there is no extractor for its scores."""
+    return "--no-scores --report" if plan().scale.evaluation.fidelity.extractor == "none" else ""
 
 
 def timed_receipts(wildcards=None):

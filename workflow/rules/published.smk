@@ -47,7 +47,7 @@ rule as_published:
         **JOB,
     params:
         code=code("as-published"),
-        only=f"{ONLY} {REPORT}".strip(),
+        only=ONLY_REPORTED,
         run=subpath(input.receipt, parent=True),
         device=device,
     shell:
