@@ -115,6 +115,15 @@ def test_page_says_why_there_is_no_fid_and_what_to_do(workdir):
     load_config.cache_clear()
 
 
+def test_page_says_which_run_other_code_trained(workdir):
+    collect("quick", workdir)
+    write_json(Path(workdir[0]) / "finished.json", {"code": "of an edited model"})
+    write_json(Path(workdir[1]) / "finished.json", {})
+    page, summary = write_index("quick").read_text(), Path("reports/quick/summary.txt").read_text()
+    said = [f"{run} was trained by other code than there is now" for run in workdir]
+    assert [line in page and line in summary for line in said] == [True, *[False] * (len(said) - 1)]
+
+
 def test_an_imported_run_has_the_command_that_imports_it(workdir):
     receipt = Path(workdir[0]) / "receipt.json"
     origin = {"imported_from": "theirs.pt", "imported_sha256": "0" * 64, "imported_code": "mar-scf"}
