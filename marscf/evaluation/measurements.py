@@ -71,7 +71,7 @@ def read_measurements(path: Path, run: Run) -> list[dict[str, Any]]:
     weights or of other data.
     """
     content = read_json(path)
-    again = f"run: marscf evaluate {path.stem} {path.parent}"
+    again = f"run: marscf evaluate {path.stem.replace('_', '-')} {path.parent}"
     try:
         known = dict(content)
         stated = known.pop("digest", None)
