@@ -130,25 +130,40 @@ def _check_config(weights: Path, config: RunConfig) -> None:
         return  # carried elsewhere, away from `config/`: the weights' own config is all there is
     if now != config:
         raise CheckpointError(
-            f"{weights} belongs to another config ({difference(config, now)}); "
-            f"train again: marscf train {weights.parent}"
+            f"{weights} belongs to another config ({difference(config, now)}); {_again(weights.parent)}"
         )
 
 
 def _check_receipt(weights: Path) -> None:
     """Raise `CheckpointError` where a run's weights are not those that its receipt tells of."""
-    from marscf.files import read_json, sha256_file
-    from marscf.runs import FINISHED, RECEIPT
+    from marscf.files import sha256_file
 
-    receipt = next(
-        (weights.with_name(n) for n in (RECEIPT, FINISHED) if weights.with_name(n).is_file()), None
-    )
-    stated = read_json(receipt).get("weights_sha256") if receipt else None
+    stated = _receipt(weights.parent).get("weights_sha256")
     if stated is not None and sha256_file(weights) != stated:
         raise CheckpointError(
-            f"{weights} is not the file that {receipt} tells of (SHA-256 {stated[:12]}…): it was altered, or "
-            f"is of another training; put the right one back, or run: marscf train {weights.parent}"
+            f"{weights} is not the file that the run's receipt tells of (SHA-256 {stated!s:.12}…): it was "
+            f"altered, or is of another training; put the right one back, or {_again(weights.parent)}"
         )
+
+
+def _receipt(folder: Path) -> dict[str, Any]:
+    from marscf.files import read_json
+    from marscf.runs import FINISHED, RECEIPT
+
+    path = next((folder / name for name in (RECEIPT, FINISHED) if (folder / name).is_file()), None)
+    receipt = read_json(path) if path else {}
+    if not isinstance(receipt, dict):
+        raise CheckpointError(f"{path} is no receipt; put the right one back, or {_again(folder)}")
+    return receipt
+
+
+def _again(folder: Path) -> str:
+    """The words that say how a run's weights are made again: by an import or by training."""
+    from marscf.runs import RECEIPT
+
+    receipt = folder / RECEIPT
+    imported = receipt.is_file() and b'"imported_from"' in receipt.read_bytes()
+    return f"run: marscf {'checkpoints --run' if imported else 'train'} {folder}"
 
 
 def save(model: "DensityModel", config: RunConfig, path: str | Path) -> None:

@@ -14,6 +14,7 @@ from marscf.cli import main
 from marscf.compat.code import Foreign
 from marscf.compat.importing import CODES, import_checkpoint, read_checkpoint
 from marscf.data import arrays
+from marscf.errors import CheckpointError
 from marscf.evaluation.measurements import read_per_image
 from marscf.evaluation.sampling import seeded
 from marscf.files import read_json, seed_from, sha256_file
@@ -116,6 +117,15 @@ def test_residual_flow_s_own_estimator_has_the_mean_and_the_spread_of_its_code()
     assert error.max() < 4
     theirs = record["log_det_estimate_se"] * math.sqrt(24) / (784 * math.log(2))
     assert spread.mean() == pytest.approx(theirs.mean(), rel=0.3)
+
+
+def test_altered_weights_are_refused_with_the_command_that_imports_them(dataset):
+    run = imported("affine")
+    weights = bytearray((run / "weights.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (run / "weights.safetensors").write_bytes(weights)
+    with pytest.raises(CheckpointError, match=f"receipt tells of .*run: marscf checkpoints --run {run}"):
+        load(run)
 
 
 @pytest.mark.parametrize("receipt", [{}, {"imported_code": "glow-pytorch"}])

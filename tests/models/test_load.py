@@ -80,7 +80,7 @@ def test_of_a_config_that_changed_since(run):
     config = resolve(load_config(), "quick", "digits", "histogram", 0)
     changed = replace(config, training=replace(config.training, learning_rate=0.5))
     write_json(run / "config.json", changed.to_json())
-    with pytest.raises(CheckpointError, match=r"training\.learning_rate: .*, now 0\.5\); train again"):
+    with pytest.raises(CheckpointError, match=r"training\.learning_rate: .*, now 0\.5\); run: marscf train"):
         marscf.load(run)
 
 
@@ -172,5 +172,5 @@ def test_weights_are_those_of_the_receipt(run, name):
     content = bytearray(path.read_bytes())
     content[-3] ^= 1  # a number that is a little different
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=rf"is not the file that .*{name} tells of .* marscf train"):
+    with pytest.raises(CheckpointError, match=r"is not the file that the run.s receipt tells of .*run: marscf train"):
         marscf.load(run)
