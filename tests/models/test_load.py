@@ -172,5 +172,7 @@ def test_weights_are_those_of_the_receipt(run, name):
     content = bytearray(path.read_bytes())
     content[-3] ^= 1  # a number that is a little different
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"not the file that the run.s receipt tells of .*run: marscf train"):
+    with pytest.raises(
+        CheckpointError, match=r"not the file that the run.s receipt tells of .*run: marscf train"
+    ):
         marscf.load(run)
