@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     import torch
@@ -13,8 +14,10 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
 
 
-def load(run: "str | Path", device: "str | torch.device" = "cpu") -> "DensityModel":
+def load(
+    run: "str | Path", device: "str | torch.device" = "cpu", allow: "Collection[str]" = ()
+) -> "DensityModel":
     """Load a trained run's density model in eval mode; see `marscf.models.load`."""
     from marscf.models import load as load_model
 
-    return load_model(run, device)
+    return load_model(run, device, allow)

@@ -23,6 +23,7 @@ PACKAGE = Path(__file__).parent
 
 #: Where each stage computes. The commands, which read arguments and print, are no part of it.
 STAGES = {
+    "train": "marscf.training.loop",
     "likelihood": "marscf.evaluation.measure_likelihood",
     "as-published": "marscf.evaluation.as_published",
     "fidelity": "marscf.evaluation.measure_fidelity",
@@ -41,7 +42,7 @@ STAGES = {
 #: the digest; the others change no number.
 LEFT_OUT = (
     *("marscf.config.", "marscf.options.", "marscf.settings.", "marscf.runs."),
-    *("marscf.code.", "marscf.errors.", "marscf.data.download."),
+    *("marscf.code.", "marscf.errors.", "marscf.environment.", "marscf.data.download."),
 )
 LIBRARIES = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 

@@ -50,7 +50,7 @@ def computes_in_bfloat16(device: "torch.device") -> bool:
 def processor() -> str:
     """Return the CPU's name."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine() or "CPU"

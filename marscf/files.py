@@ -83,7 +83,7 @@ def write_json(path: Path | str, value: Any) -> None:
     """Write `value` as indented JSON, atomically. NaN and infinity are refused: they are errors, not data."""
     text = json.dumps(value, indent=1, allow_nan=False)
     with replacing(path) as temporary:
-        temporary.write_text(text + "\n")
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def open_regular(path: Path | str, largest: int) -> IO[bytes]:

@@ -7,6 +7,8 @@ are in range; at run time they are plain numbers.
 
 import ast
 import importlib.util
+import math
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -32,7 +34,9 @@ __all__ = [
     "PositiveInts",
     "Probability",
     "check_options",
+    "check_value",
     "declared_options",
+    "module_path",
 ]
 
 #: name → (annotation as text, default, `...` where there is none)
@@ -47,8 +51,8 @@ def declared_options(model: str) -> Declared:
     is not found, or a default is not a plain value.
     """
     module, _, class_name = model.rpartition(".")
-    path = _module_path(module)
-    tree = ast.parse(path.read_text(), str(path))
+    path = module_path(module)
+    tree = ast.parse(path.read_bytes(), str(path))
     found = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == class_name]
     inits = [n for c in found for n in c.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
     if not inits:
@@ -73,9 +77,14 @@ def check_options(model: str, options: Mapping[str, Any]) -> None:
     for name, value in options.items():
         if name not in declared:
             raise ConfigError(f"options: {model} has no option {name!r}{nearest(name, declared)}")
-        kinds = _kinds(ast.parse(declared[name][0], mode="eval").body, f"{model}: option {name!r}")
-        if not _fits(value, kinds):
-            raise ConfigError(f"options.{name}: {value!r} is not {_words(kinds)}")
+        check_value(value, declared[name][0], f"options.{name}", f"{model}: option {name!r}")
+
+
+def check_value(value: Any, annotation: str, place: str, declared_at: str) -> None:
+    """Raise `ConfigError` where a value does not fit the text of an annotation."""
+    kinds = _kinds(ast.parse(annotation, mode="eval").body, declared_at)
+    if not _fits(value, kinds):
+        raise ConfigError(f"{place}: {value!r} is not {_words(kinds)}")
 
 
 #: What fits an annotation, and the same in words.
@@ -87,7 +96,7 @@ def _whole(value: Any) -> bool:
 
 
 def _number(value: Any) -> bool:
-    return _whole(value) or isinstance(value, float)
+    return _whole(value) or (isinstance(value, float) and math.isfinite(value))
 
 
 _KINDS: dict[str, _Kind] = {
@@ -156,15 +165,30 @@ def _row(parts: list[list[_Kind]]) -> _Kind:
     return fits, f"a list of {', '.join(map(_words, parts))}"
 
 
-def _module_path(module: str) -> Path:
-    own = Path(__file__).parent / "models" / (module.replace(".", "/") + ".py")
-    if own.is_file():
-        return own
+def module_path(module: str) -> Path:
+    """Return the file of a model's module, in `marscf.models` or elsewhere; nothing of it is run.
+
+    Raises `ConfigError` where there is none.
+    """
+    models = Path(__file__).parent / "models"
+    if re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", module):
+        top, *rest = module.split(".")
+        for folder in (models.joinpath(top), *_packages(top)):
+            path = folder.joinpath(*rest)
+            if (file := path.with_suffix(".py")).is_file() or (file := path / "__init__.py").is_file():
+                return file
+    known = [path.stem for path in models.glob("[a-z]*.py")]
+    raise ConfigError(f"model: no module {module!r} in marscf.models{nearest(module, known)}")
+
+
+def _packages(top: str) -> list[Path]:
+    """Where a top-level module lies, without suffix; of a namespace package each place."""
     try:
-        spec = importlib.util.find_spec(module) if module else None
-    except ModuleNotFoundError:
-        spec = None
-    if spec is None or not spec.origin:
-        known = [path.stem for path in own.parent.glob("[a-z]*.py")]
-        raise ConfigError(f"model: no module {module!r} in marscf.models{nearest(module, known)}")
-    return Path(spec.origin)
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return []
+    if spec is None:
+        return []
+    if spec.submodule_search_locations is not None:
+        return [Path(folder) for folder in spec.submodule_search_locations]
+    return [Path(spec.origin).with_suffix("")] if spec.origin else []

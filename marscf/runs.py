@@ -1,13 +1,14 @@
 """A run is a folder, `data/runs/<scale>/<dataset>/<system>/seed<k>`: its path says what it is."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from marscf.code import behind
 from marscf.errors import ConfigError, MarscfError
 from marscf.files import digest, read_json
-from marscf.settings import RunConfig
+from marscf.settings import RunConfig, TrainingSettings
 
 ROOT = Path("data/runs")
 DATASETS = Path("data/datasets")
@@ -86,15 +87,39 @@ def identity(path: str | Path, config: RunConfig) -> str:
     return config_hash(config)
 
 
+def other_code(path: str | Path, model: str) -> str | None:
+    """Return the line that says that a finished run was trained by other code than there is now, if so.
+
+    None too where that is not known: of a receipt without the digest of its code.
+    """
+    try:
+        receipt = read_json(Path(path) / FINISHED)
+        same = receipt.get("code", now := behind("train", model)) == now
+    except (MarscfError, AttributeError):
+        return None
+    if same:
+        return None
+    return f"{path} was trained by other code than there is now; marscf train {path} --again"
+
+
 def config_hash(config: RunConfig) -> str:
     """The hash of a run's config: 16 hex digits."""
     return digest(config.to_json())[:16]
 
 
 def difference(old: Any, new: Any, place: str = "") -> str:
-    """Name the first place where two configs differ: `training.learning_rate: 0.002, now 0.001`."""
+    """Name the first place where two configs differ: `training.learning_rate: 0.002, now 0.001`.
+
+    What makes no other training (see `TrainingSettings`) is no difference.
+    """
     if isinstance(old, RunConfig) and isinstance(new, RunConfig):
-        old, new = old.to_json(), new.to_json()
+        same = {
+            part.name: getattr(new.training, part.name)
+            for part in fields(TrainingSettings)
+            if not part.compare
+        }
+        old = replace(old, training=replace(old.training, **same)).to_json()
+        new = new.to_json()
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted(old.keys() | new.keys()):
             if old.get(key) != new.get(key):

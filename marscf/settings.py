@@ -8,22 +8,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from marscf.errors import ConfigError, nearest
-from marscf.options import declared_options
+from marscf.files import seed_from
+from marscf.options import check_value, declared_options
 
 if TYPE_CHECKING:
     from marscf.options import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Probability
 
 T = TypeVar("T")
 
+NAMES = ("scale", "dataset", "system", "seed")  # of a run
+SECTIONS = ("options", "training", "data")  # of a run's config, each with keys of its own
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How a run is trained."""
+    """How a run is trained.
+
+    Configs that differ in a field that is not compared are of one training: it goes on where it was.
+    """
 
     steps: PositiveInt = 1000  # optimiser steps
     batch_size: PositiveInt = 64  # images per step, over all processes and accumulated parts
@@ -40,13 +47,16 @@ class TrainingSettings:
     validate_every: PositiveInt = 500  # steps between validations; the best averaged weights are kept
     # at most so many of the validation images; 0 trains on them too and keeps the last averaged weights
     validation_images: NonNegativeInt = 1000
-    checkpoint_every: PositiveInt = 500  # steps between saved training states
+    # steps between saved training states
+    checkpoint_every: PositiveInt = field(default=500, compare=False)
     accumulate: PositiveInt = 1  # parts a batch is split into, one after the other on each process
     activation_checkpointing: bool = False  # recompute activations in the backward pass
     precision: Literal["float32", "bfloat16"] = "float32"  # of the networks; densities stay float32
     compile: bool = False  # torch.compile of most work: minutes at the start; a CPU needs a C++ compiler
-    max_skips: PositiveInt = 10  # non-finite steps in a row before the run goes back to a checkpoint
-    max_rollbacks: NonNegativeInt = 3  # with half the learning rate each, before the run is given up
+    # non-finite steps in a row before the run goes back to a checkpoint
+    max_skips: PositiveInt = field(default=10, compare=False)
+    # with half the learning rate each, before the run is given up
+    max_rollbacks: NonNegativeInt = field(default=3, compare=False)
 
     @property
     def validates(self) -> bool:
@@ -58,9 +68,9 @@ class TrainingSettings:
 class DataSettings:
     """What a run must know of its dataset."""
 
-    shape: tuple[int, int, int]  # C, H, W
-    grey_levels: int
-    dims: int  # what bits/dim divides by
+    shape: tuple[PositiveInt, PositiveInt, PositiveInt]  # C, H, W
+    grey_levels: PositiveInt
+    dims: PositiveInt  # what bits/dim divides by
     augment: Literal["none", "flip", "shift", "flip-shift"]  # of training images
 
 
@@ -71,8 +81,8 @@ class RunConfig:
     scale: str
     dataset: str
     system: str
-    seed: int
-    seed_value: int  # of all randomness in training
+    seed: NonNegativeInt
+    seed_value: NonNegativeInt  # of all randomness in training
     model: str  # module.Class, in marscf.models or importable from elsewhere
     options: Mapping[str, Any]  # all arguments of the model's constructor: those not given, by default
     training: TrainingSettings
@@ -92,16 +102,28 @@ class RunConfig:
         """Read a config; whatever it does not name has the default that the code gives it now.
 
         So a run made before an option existed has the config of the same run made now, for it was made as
-        the default says. `place` is where the config stands, for errors. Raises `ConfigError` for an unknown
-        key, and for a missing one that has no default.
+        the default says; `seed_value` follows from the names. `place` is where the config stands, for
+        errors. Raises `ConfigError` for an unknown key, for a missing one that has no default, and for a
+        value out of range, as in the files of `config/`.
         """
         table = _table(value, place)
-        sections = {
-            "options": _table(table.get("options", {}), f"{place}: options"),
-            "training": _read(TrainingSettings, table.get("training", {}), f"{place}: training"),
-            "data": _read(DataSettings, table.get("data", {}), f"{place}: data"),
-        }
-        return _read(cls, {**table, **sections}, place)
+        table.setdefault("seed_value", seed_from(*(table.get(name) for name in NAMES)))
+        options = _table(table.get("options", {}), f"{place}: options")
+        training = _read(TrainingSettings, table.get("training", {}), f"{place}: training")
+        data = _read(DataSettings, table.get("data", {}), f"{place}: data")
+        check_levels(options.get("levels"), data.shape, place)
+        return _read(cls, {**table, "options": options, "training": training, "data": data}, place)
+
+
+def check_levels(levels: Any, shape: tuple[int, int, int], place: str) -> None:
+    """Raise `ConfigError` where the levels of a model do not divide the sides of the images."""
+    _, height, width = shape
+    factor = 2 ** min(levels, 32) if isinstance(levels, int) else 1  # a file may claim any number
+    if height % factor or width % factor:
+        raise ConfigError(
+            f"{place}: levels: {levels} levels need sides divisible by {factor}, "
+            f"the images are {height}×{width}; lower options.levels"
+        )
 
 
 def _option_defaults(model: str) -> dict[str, Any]:
@@ -119,12 +141,16 @@ def _table(value: Any, place: str) -> dict[str, Any]:
 
 
 def _read(kind: type[T], value: Any, place: str) -> T:
-    """Make a dataclass of JSON values: lists become tuples."""
+    """Make a dataclass of JSON values, each of which must fit its annotation: lists become tuples."""
     table = _table(value, place)
-    known = {field.name: field.default for field in fields(kind)}  # type: ignore[arg-type]  # T is a dataclass
+    declared = fields(kind)  # type: ignore[arg-type]  # T is a dataclass
+    known = {part.name: part.default for part in declared}
     for name in table:
         if name not in known:
             raise ConfigError(f"{place}: unknown key {name!r}{nearest(name, known)}")
+    for part in declared:
+        if part.name in table and part.name not in SECTIONS:
+            check_value(table[part.name], str(part.type), f"{place}: {part.name}", kind.__name__)
     for name, default in known.items():
         if default is MISSING and name not in table:
             raise ConfigError(f"{place}: there is no {name!r}")

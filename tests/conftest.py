@@ -10,6 +10,9 @@ import pytest
 # was seen not to return, on an Intel CPU with AMX, after the tests of digits-net.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# The models of the tests, which no file of config/systems names.
+os.environ["MARSCF_MODELS"] = "tiny_model.Tiny,tiny_model.Unable,tests.evaluation.conftest.GaussianFlow"
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

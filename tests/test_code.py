@@ -12,7 +12,7 @@ import pytest
 from marscf import code
 
 GLOW, FLOWPP, PIXELCNN = "multiscale_flow.MultiScaleFlow", "flowpp.FlowPP", "pixelcnn.PixelCNN"
-OF_MODELS = ("likelihood", "fidelity", "sample", "interpolate", "latents", "sampling-speed")
+OF_MODELS = ("train", "likelihood", "fidelity", "sample", "interpolate", "latents", "sampling-speed")
 
 
 @pytest.fixture
@@ -178,6 +178,6 @@ def test_a_class_and_its_name_are_the_same():
 
 def test_no_stage_covers_commands_or_training():
     models = [f"{path.stem}.X" for path in (code.PACKAGE / "models").glob("[a-z]*.py")]
-    for stage in code.STAGES:
+    for stage in code.STAGES.keys() - {"train"}:
         covered = code.sources(stage, *models)
         assert not [name for name in covered if name.startswith(("marscf.cli", "marscf.training"))], stage

@@ -43,5 +43,5 @@ def _choices(bits: str) -> str:
 
 
 if __name__ == "__main__":
-    own = FILE.read_text().partition(BEGIN)[0]
-    FILE.write_text("\n".join([own + BEGIN, *lines(), ""]))
+    own = FILE.read_text(encoding="utf-8").partition(BEGIN)[0]
+    FILE.write_text("\n".join([own + BEGIN, *lines(), ""]), encoding="utf-8")

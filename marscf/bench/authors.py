@@ -121,10 +121,10 @@ def _importing(code: Path) -> Iterator[None]:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(shutil.copytree(code, f"{folder}/code", ignore=shutil.ignore_patterns(".*")))
         for name, (old, new) in REPLACED.items():
-            text = (copy / name).read_text()
+            text = (copy / name).read_text(encoding="utf-8")
             if old not in text:
                 raise ConfigError(f"{code}/{name}: no {old!r}; this is another version of the authors' code")
-            (copy / name).write_text(text.replace(old, new))
+            (copy / name).write_text(text.replace(old, new), encoding="utf-8")
         try:
             importlib.import_module("torchvision.transforms.functional")
         except (ImportError, RuntimeError):

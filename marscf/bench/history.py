@@ -30,8 +30,8 @@ def append(rows: list[dict[str, Any]], facts: dict[str, Any], path: Path) -> Non
     names = [*COLUMNS, *MEASURED, *MEMORY]
     new = not path.is_file()
     with replacing(path) as temporary:
-        before = "" if new else path.read_text()
-        with temporary.open("w", newline="") as file:
+        before = "" if new else path.read_text(encoding="utf-8")
+        with temporary.open("w", newline="", encoding="utf-8") as file:
             file.write(before)
             writer = csv.DictWriter(file, names, extrasaction="ignore", lineterminator="\n")
             if new:

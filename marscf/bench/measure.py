@@ -135,7 +135,7 @@ def peak_bytes(work: Callable[[], object], device: torch.device) -> int | None:
         work()
         return torch.cuda.max_memory_allocated(device) - before
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from here
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak starts anew from here
         before = _resident("VmRSS")
         work()
         return _resident("VmHWM") - before
@@ -144,7 +144,7 @@ def peak_bytes(work: Callable[[], object], device: torch.device) -> int | None:
 
 
 def _resident(name: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(name))
 
 

@@ -30,7 +30,7 @@ def write_report(folder: Path) -> Path:
         lines += ["## History", "", "![Speed over the step-by-step reference, by date](history.png)", ""]
     path = folder / "README.md"
     with replacing(path) as temporary:
-        temporary.write_text("\n".join(lines))
+        temporary.write_text("\n".join(lines), encoding="utf-8")
     return path
 
 

@@ -116,5 +116,5 @@ def write(rows: list[dict[str, Any]], facts: dict[str, Any], prefix: str | Path)
     writer.writeheader()
     writer.writerows(rows)
     with replacing(f"{prefix}.csv") as temporary:
-        temporary.write_text(text.getvalue())
+        temporary.write_text(text.getvalue(), encoding="utf-8")
     write_json(f"{prefix}.json", {**facts, "rows": rows})

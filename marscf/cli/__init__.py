@@ -6,7 +6,10 @@ None or an exit code. Modules are imported only when called, so `marscf --help` 
 
 import argparse
 import importlib
+import io
+import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 from marscf import __version__
@@ -58,6 +61,12 @@ exit codes: 0 done; 1 a check failed; 2 bad input, in one line; 75 interrupted, 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may lack letters; a file's name may be no text
+            encoding = stream.encoding if stream.isatty() else "utf-8"
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")
+    if Path("config").is_dir():  # own models lie beside it; last, so that they hide no library
+        sys.path.append(os.getcwd())
     raw = argparse.RawDescriptionHelpFormatter
     about = "Normalizing flows for images, from data to report: one stage a call, files in, files out."
     parser = Parser(prog="marscf", description=about, epilog=EPILOG, formatter_class=raw)

@@ -1,8 +1,8 @@
 """What several stages' arguments have in common."""
 
 import argparse
-import os
 
+from marscf.environment import given, switch
 from marscf.errors import ConfigError
 
 RUN_HELP = "data/runs/<scale>/<dataset>/<system>/seed<k>"
@@ -33,16 +33,25 @@ def add_sources(parser: argparse.ArgumentParser, held: str) -> None:
     """Add where files come from: `--mirror`, which holds `held`, and `--offline`."""
     parser.add_argument(
         "--mirror",
-        default=os.environ.get("MARSCF_MIRROR") or None,
+        default=given("MARSCF_MIRROR"),
         help=f"folder or fsspec address that holds {held}, instead of the publishers "
         "(default: $MARSCF_MIRROR)",
     )
     parser.add_argument(
         "--offline",
         action="store_true",
-        default=os.environ.get("MARSCF_OFFLINE", "") not in ("", "0"),
+        default=switch("MARSCF_OFFLINE"),
         help="never open a socket (default: $MARSCF_OFFLINE)",
     )
+
+
+def add_report(stage: argparse.ArgumentParser) -> None:
+    """Add the option that makes a measurement of other settings more than a trial."""
+    stage.description = (
+        f"{stage.description}\nWith other settings it is a trial: it goes to a file trial-… beside, "
+        "never into the report."
+    )
+    stage.add_argument("--report", action="store_true", help="with other settings too, it is for the report")
 
 
 def names(text: str) -> list[str]:

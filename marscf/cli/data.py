@@ -41,5 +41,7 @@ def run(args: argparse.Namespace) -> None:
     if manifest["release"]:
         print(f"  release: {manifest['release']}")
     for source in manifest["sources"].values():
+        for note in source.get("notes", []):
+            print(f"  {source['file']}: {note}")
         if source["published_checksum"] and source["verified_by"] != "its checksum":
             print(f"  {source['file']}: verified by {source['verified_by']}")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from marscf.cli.arguments import RUN_HELP, check_temperature, positive, whole
+from marscf.cli.arguments import RUN_HELP, add_report, check_temperature, positive, whole
 from marscf.devices import HELP, choose_device
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         stages, "likelihood", "bits/dim and nats of the test images -> RUN/likelihood.json, likelihood.npz"
     )
     _of_run(likelihood, run_likelihood)
+    add_report(likelihood)
     likelihood.add_argument("--draws", type=positive, metavar="R", help="noise draws averaged per image")
     likelihood.add_argument(
         "--importance-samples", type=whole, metavar="K", help="of the importance-weighted bound; 0: none"
@@ -49,6 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "bits/dim of an imported run as its own code evaluates it -> RUN/as_published.json",
     )
     _of_run(own, run_as_published)
+    add_report(own)
     own.add_argument("--images", type=positive, metavar="N", help="at most the first N test images")
 
     fidelity = _comparison(
@@ -104,6 +106,7 @@ def _of_run(stage: argparse.ArgumentParser, call: Callable[[argparse.Namespace],
 
 def _comparison(stages: Stages, name: str, help_line: str) -> argparse.ArgumentParser:
     stage = _stage(stages, name, help_line)
+    add_report(stage)
     stage.add_argument("--extractor", choices=["inception", "digits-net", "none"])
     stage.add_argument("--samples", type=positive, metavar="N", help="images compared")
     stage.add_argument("--images", type=positive, metavar="N", help="at most N samples and N real images")
@@ -126,7 +129,7 @@ def run_likelihood(args: argparse.Namespace) -> None:
     from marscf.evaluation.measure_likelihood import measure_likelihood
     from marscf.evaluation.measurements import table
 
-    how = ("draws", "importance_samples", "images", "batch_size", "seed", "device")
+    how = ("draws", "importance_samples", "images", "batch_size", "seed", "device", "report")
     chosen = {name: getattr(args, name) for name in how}
     print(table(measure_likelihood(Path(args.run_path), **chosen, progress=sys.stderr.isatty())))
 
@@ -136,7 +139,7 @@ def run_as_published(args: argparse.Namespace) -> None:
     from marscf.evaluation.as_published import measure_as_published
     from marscf.evaluation.measurements import table
 
-    chosen = {name: getattr(args, name) for name in ("images", "seed", "device")}
+    chosen = {name: getattr(args, name) for name in ("images", "seed", "device", "report")}
     entries = measure_as_published(Path(args.run_path), **chosen, progress=sys.stderr.isatty())
     print(table(entries) or "its code evaluates it as we do; nothing was measured")
 
@@ -163,7 +166,9 @@ def run_fidelity(args: argparse.Namespace) -> None:
 
     path = Path(args.run_path)
     check_temperature(args.temperature)
-    _show(measure_fidelity(path, *_chosen(args, path), args.temperature))
+    settings, call, is_trial = _chosen(args, path)
+    is_trial |= args.temperature != 1 and not args.report
+    _show(measure_fidelity(path, settings, call, args.temperature, is_trial))
 
 
 def run_floor(args: argparse.Namespace) -> None:
@@ -180,8 +185,10 @@ def _show(entries: list[dict[str, Any]]) -> None:
     print(table(entries) or "extractor: none; nothing was measured")
 
 
-def _chosen(args: argparse.Namespace, path: Path) -> "tuple[Fidelity, Call]":
-    """Return the settings of a run's scale with what the command line changes, and the rest of the call."""
+def _chosen(args: argparse.Namespace, path: Path) -> "tuple[Fidelity, Call, bool]":
+    """Return the settings of a run's scale with what the command line changes, the rest of the call, and
+    whether that makes it a trial.
+    """
     from marscf.evaluation.measure_fidelity import Call
     from marscf.evaluation.measure_likelihood import settings_of
 
@@ -189,4 +196,7 @@ def _chosen(args: argparse.Namespace, path: Path) -> "tuple[Fidelity, Call]":
     changes = {key: value for key, value in given.items() if value is not None}
     how = ("seed", "device", "inception_weights", "mirror", "offline", "images")
     call = Call(**{name: getattr(args, name) for name in how}, progress=sys.stderr.isatty())
-    return settings_of(path).fidelity.model_copy(update=changes), call
+    said = settings_of(path).fidelity
+    settings = said.model_copy(update=changes)
+    other = settings != said or args.seed != 0 or args.images is not None
+    return settings, call, other and not args.report

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from marscf.cli.arguments import RUN_HELP, SCALE_HELP, names, positive
+from marscf.cli.arguments import RUN_HELP, SCALE_HELP, add_report, names, positive
 from marscf.devices import HELP
 
 EXAMPLES = """\
@@ -83,6 +83,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for study, what in ((walk, "images of the test pairs' paths"), (latents, "validation images")):
         study.add_argument("--images", type=positive, metavar="N", help=f"at most N {what}")
         study.add_argument("run_folder", metavar="RUN", help=RUN_HELP)
+        add_report(study)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -94,9 +95,10 @@ def run(args: argparse.Namespace) -> None:
     elif args.study == "latents":
         from marscf.studies.latents import measure_latents
 
-        print(measure_latents(args.run_folder, args.device, args.images))
+        print(measure_latents(args.run_folder, args.device, args.images, args.report))
     else:
         from marscf.studies.interpolation_study import interpolate_run
 
-        for path in interpolate_run(args.run_folder, args.device, args.images, args.scored):
+        how = {name: getattr(args, name) for name in ("device", "images", "scored", "report")}
+        for path in interpolate_run(args.run_folder, **how):
             print(path)

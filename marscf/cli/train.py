@@ -1,10 +1,10 @@
 """`marscf train RUN`: train a run, go on with it, or give a finished one its receipt back."""
 
 import argparse
-import os
 
 from marscf import devices
 from marscf.cli.arguments import RUN_HELP
+from marscf.environment import given
 from marscf.training.interrupt import Stop, parse_duration
 from marscf.training.run import train_run
 
@@ -16,10 +16,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--time-limit",
         metavar="T",
-        default=os.environ.get("MARSCF_TIME_LIMIT"),
+        default=given("MARSCF_TIME_LIMIT"),
         help="stop cleanly after so long, with exit code 75: 90s, 9m, 2h, 1h30m (default: "
         "$MARSCF_TIME_LIMIT, else none)",
     )
+    parser.add_argument("--again", action="store_true", help="train a finished run anew")
     parser.epilog = """examples:
   marscf train data/runs/quick/digits/marscf-affine/seed0
   marscf train data/runs/paper/cifar10/glow/seed0 --device cuda:1 --time-limit 11h30m
@@ -27,11 +28,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 It leaves receipt.json, weights.safetensors (the averaged weights that were best on the validation
 images), log.jsonl, tensorboard/ and its state. Called again it goes on where it was, bit for bit;
-on a finished run with the same config and data it only writes the receipt again."""
+on a finished run with the same config and data it only writes the receipt again, and says where other
+code of the model, or of the training, made its weights."""
 
 
 def run(args: argparse.Namespace) -> None:
     """Train."""
     limit = None if args.time_limit is None else parse_duration(args.time_limit)
     with Stop(limit) as stop:
-        train_run(args.run, args.device, stop)
+        train_run(args.run, args.device, stop, args.again)

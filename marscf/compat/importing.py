@@ -18,7 +18,7 @@ from marscf.compat import glow_pytorch, mar_scf, residual_flows
 from marscf.compat.code import Foreign, Found, OwnProtocol
 from marscf.compat.torch_file import TorchFile
 from marscf.errors import CheckpointError, MarscfError, nearest
-from marscf.files import open_regular, read_json, seed_from, sha256_file, write_json
+from marscf.files import open_regular, read_json, sha256_file, write_json
 from marscf.models import WEIGHTS, build, save
 from marscf.models.base import FlowModel
 from marscf.runs import CONFIG, RECEIPT, config_hash, run_config
@@ -123,7 +123,6 @@ def _config(found: Found, seed: int) -> RunConfig:
             "dataset": found.dataset,
             "system": found.system,
             "seed": seed,
-            "seed_value": seed_from(SCALE, found.dataset, found.system, seed),
             "model": found.model,
             "options": found.options,
             "data": {

@@ -62,7 +62,7 @@ def load_config(folder: str | Path = "config") -> Config:
 
     def table(kind: str, schema: type[Entry]) -> dict[str, Entry]:
         entries: dict[str, Entry] = {}
-        for path in sorted((root / kind).glob("*.yaml")):
+        for path in sorted((root / kind).glob("[!.]*.yaml")):
             entry = parse(schema, read_yaml(path), str(path))
             if entry.name in entries:
                 raise ConfigError(f"{path}: name: {entry.name!r} is that of another file there")

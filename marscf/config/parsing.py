@@ -15,9 +15,11 @@ Schema = TypeVar("Schema", bound=pydantic.BaseModel)
 def read_yaml(path: str | Path) -> Any:
     """Read one YAML file; raises `ConfigError` naming it where it is missing or malformed."""
     try:
-        return yaml.load(Path(path).read_text(), _Loader)
+        return yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is not UTF-8; save it as UTF-8") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
 

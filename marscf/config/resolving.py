@@ -8,10 +8,9 @@ from marscf.config.declared import option_schema, training_schema
 from marscf.config.loading import Config
 from marscf.config.parsing import parse
 from marscf.config.schemas import Dataset, Overrides, ScaleOverrides, System
-from marscf.errors import ConfigError
 from marscf.files import seed_from
 from marscf.options import declared_options
-from marscf.settings import DataSettings, RunConfig, TrainingSettings
+from marscf.settings import DataSettings, RunConfig, TrainingSettings, check_levels
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def resolve(config: Config, scale: str, dataset: str, system: str, seed: int) ->
     place = f"systems/{system}.yaml at scale {scale} on {dataset}"
     said = {name: value for layer in found for name, value in layer.options.items()}
     options = parse(option_schema(model), said, f"{place}: options").model_dump()
-    _check_levels(options.get("levels"), the_dataset.shape, place)
+    check_levels(options.get("levels"), the_dataset.shape, place)
     said = {name: value for layer in found for name, value in layer.training.items()}
     training = TrainingSettings(**parse(training_schema(), said, f"{place}: training").model_dump())
     return RunConfig(
@@ -76,15 +75,6 @@ def resolve(config: Config, scale: str, dataset: str, system: str, seed: int) ->
             augment=training.augment or the_dataset.augment,
         ),
     )
-
-
-def _check_levels(levels: int | None, shape: tuple[int, int, int], place: str) -> None:
-    _, height, width = shape
-    if levels and (height % 2**levels or width % 2**levels):
-        raise ConfigError(
-            f"{place}: levels: {levels} levels need sides divisible by {2**levels}, "
-            f"the images are {height}×{width}; lower options.levels"
-        )
 
 
 def provenance(config: Config, run: RunConfig) -> dict[str, str]:

@@ -3,10 +3,20 @@
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Margin = Annotated[float, Field(gt=0, lt=0.5)] | None
+
+
+def _inside(path: str) -> str:
+    """Return the relative path of a file, unless it leaves its folder."""
+    if path.startswith(("/", "\\", "~")) or ".." in path.replace("\\", "/").split("/") or not path:
+        raise ValueError("a file must lie in its folder: no absolute path, no ..")
+    return path
+
+
+FileName = Annotated[str, AfterValidator(_inside)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
 
 
@@ -60,7 +70,7 @@ class System(Strict):
 class Source(Strict):
     """One file at its publisher."""
 
-    file: str  # its name in a mirror, MIRROR/<dataset or checkpoint>/<file>
+    file: FileName  # its name in a mirror, MIRROR/<dataset or checkpoint>/<file>
     urls: list[str] = []  # tried in order
     sha256: str | None = None
     md5: str | None = None  # where the publisher states no other
@@ -79,7 +89,7 @@ class SourceOptions(Strict):
     """What a dataset's parser is told."""
 
     path: str | None = None  # formats folder and npy: your images
-    test_path: str | None = None  # format npy: your test images, where they are a file of their own
+    test_path: str | None = None  # your test images, where they are a folder or file of their own
     test: NonNegativeInt = 0  # training images split off for testing, where the source has no test images
 
 
@@ -89,7 +99,7 @@ class Dataset(Strict):
     name: Name
     title: str  # in tables and figures; the name where not given
     format: str  # of its sources, a parser of marscf.data.formats
-    shape: tuple[PositiveInt, PositiveInt, PositiveInt]  # C, H, W as the models see it
+    shape: tuple[Literal[1, 3], PositiveInt, PositiveInt]  # C, H, W as the models see it: grey or RGB
     grey_levels: Annotated[int, Field(ge=2, le=256)] = 256
     dims: PositiveInt | None = None  # what bits/dim divides by; C·H·W where not given
     augment: Literal["none", "flip", "shift", "flip-shift"] = "none"  # of training images
@@ -100,7 +110,7 @@ class Dataset(Strict):
     releases: dict[str, Release] = {}  # in place of sources, where there are several; the first is preferred
     options: SourceOptions = SourceOptions()
     digests: dict[str, str] = {}  # source split -> order-independent digest of the decoded images
-    mirror_name: str | None = None  # folder in a mirror, the dataset's name where not given
+    mirror_name: Name | None = None  # folder in a mirror, the dataset's name where not given
     licence: str = ""
     cite: str = ""
     note: str = ""
@@ -109,6 +119,16 @@ class Dataset(Strict):
     @classmethod
     def _title(cls, value: Any) -> Any:
         return {"title": value.get("name"), **value} if isinstance(value, dict) else value
+
+    @property
+    def own(self) -> bool:
+        """Whether its images are the user's, named by `options`; else they are downloaded."""
+        return self.format in ("folder", "npy")
+
+    @property
+    def labelled(self) -> bool:
+        """Whether a classifier can be trained on it."""
+        return not self.own
 
     @property
     def dimensions(self) -> int:
@@ -210,3 +230,12 @@ class Scale(Strict):
     studies: Studies = Studies()
     figures: dict[str, SampleFigure] = {}
     resources: Resources = Resources()
+
+    def evaluation_on(self, dataset: Dataset | None) -> Evaluation:
+        """How runs on a dataset are measured: without labels there is no digits-net, so no fidelity."""
+        fidelity = self.evaluation.fidelity
+        if dataset is None or dataset.labelled or fidelity.extractor != "digits-net":
+            return self.evaluation
+        return self.evaluation.model_copy(
+            update={"fidelity": fidelity.model_copy(update={"extractor": "none"})}
+        )

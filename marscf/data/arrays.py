@@ -5,6 +5,7 @@ where the source has them, and `manifest.json` says what they are. Needs numpy a
 """
 
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ import numpy as np
 from marscf.errors import DataError, MarscfError
 from marscf.files import digest, read_json, sha256_file
 from marscf.runs import DATASETS
+from marscf.settings import RunConfig
 
 MANIFEST = "manifest.json"
 SPLITS = ("train", "val", "test")
+PLAIN = r"\w[\w.-]*"  # a name that stays in its folder
 
 
 def read_manifest(dataset: str, root: str | Path = DATASETS) -> dict[str, Any]:
@@ -27,6 +30,8 @@ def read_manifest(dataset: str, root: str | Path = DATASETS) -> dict[str, Any]:
     `splits: {split: {file, count, sha256, digest, labels}}`, `sources`, `source_digests` (by source split,
     whatever the order), `recipe`. Raises `DataError` where it is missing, damaged or edited.
     """
+    if not re.fullmatch(PLAIN, dataset):
+        raise DataError(f"{dataset!r} is no name of a dataset")
     path = Path(root) / dataset / MANIFEST
     advice = f"run: marscf data {dataset}"
     if not path.is_file():
@@ -34,10 +39,23 @@ def read_manifest(dataset: str, root: str | Path = DATASETS) -> dict[str, Any]:
     try:
         manifest = read_json(path)
         whole = dataset_digest(manifest)
+        _check_names(manifest)
     except (MarscfError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is damaged ({error}); {advice}") from None
     if manifest.get("digest") != whole:
         raise DataError(f"{path}: its digest {manifest.get('digest')!r} is not that of its entries; {advice}")
+    return manifest
+
+
+def dataset_of(config: RunConfig, root: str | Path = DATASETS) -> dict[str, Any]:
+    """Return the manifest of a run's dataset; raises `DataError` where its images are of another form."""
+    manifest = read_manifest(config.dataset, root)
+    for name, said in (("shape", list(config.data.shape)), ("grey_levels", config.data.grey_levels)):
+        if manifest[name] != said:
+            raise DataError(
+                f"data.{name}: the run's config says {said}, dataset {config.dataset!r} has "
+                f"{manifest[name]}; correct one of them"
+            )
     return manifest
 
 
@@ -109,6 +127,14 @@ def open_labels(dataset: str, split: str, root: str | Path = DATASETS) -> np.nda
     if labels.shape != (entry["count"],):
         raise DataError(f"{dataset}/{entry['labels']['file']} is {labels.shape}; run: marscf data {dataset}")
     return labels
+
+
+def _check_names(manifest: dict[str, Any]) -> None:
+    """Raise `DataError` where a manifest names a file outside its folder."""
+    for entry in manifest["splits"].values():
+        for file in (entry["file"], *([entry["labels"]["file"]] if entry.get("labels") else [])):
+            if not re.fullmatch(PLAIN, file):
+                raise DataError(f"it names {file!r}, which is not in its folder")
 
 
 def _entry(manifest: dict[str, Any], split: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from marscf.config import Dataset
 from marscf.data import arrays
-from marscf.data.sources import Found, Store, own_files
+from marscf.data.sources import Found, Store, own_digests
 from marscf.data.untrusted import formats
 from marscf.errors import DataError
 from marscf.files import digest, locked, sha256_file, write_json
@@ -130,10 +130,10 @@ def _prepared(dataset: Dataset, root: Path, release: str | None) -> tuple[dict[s
         return {}, f"config/datasets/{dataset.name}.yaml was edited"
     if release and not (manifest["release"] or "").startswith(release):
         return {}, f"its release was {manifest['release']}"
-    if dataset.format in formats.OWN and Path(dataset.options.path or "").exists():
-        now = {name: source.provenance()["sha256"] for name, source in own_files(dataset).items()}
-        if now != {name: source["sha256"] for name, source in manifest["sources"].items()}:
-            return {}, f"{dataset.options.path} has changed"
+    if (now := own_digests(dataset)) is not None:
+        known = {name: source["sha256"] for name, source in manifest["sources"].items()}
+        if changed := [name for name in now if now[name] != known.get(name)]:
+            return {}, f"{getattr(dataset.options, changed[0])} has changed"
     return manifest, ""
 
 
@@ -219,7 +219,12 @@ def _release(dataset: Dataset, collectors: dict[str, Collector], altered: list[F
 
 
 def _split(dataset: Dataset, collectors: dict[str, Collector]) -> list[tuple[str, Collector, np.ndarray]]:
-    test = dataset.options.test if "all" in collectors else 0
+    test = dataset.options.test
+    if test and "all" not in collectors:
+        raise DataError(
+            f"{dataset.name}: its source has its own test images; leave out options.test in "
+            f"config/datasets/{dataset.name}.yaml"
+        )
     training = collectors.get("all", collectors.get("train"))
     if training is None or ("all" not in collectors and "test" not in collectors):
         raise DataError(f"{dataset.name}: its source has no training images, or no test images; replace it")

@@ -1,15 +1,18 @@
 """Where a dataset's source files come from: a mirror, the download folder, or their publishers."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from marscf.config import Dataset, Source
+from marscf.data import arrays
 from marscf.data.download import Expected, download
-from marscf.data.untrusted import formats
+from marscf.data.untrusted import formats, own, unpack
 from marscf.errors import ConfigError, DataError, nearest
 from marscf.files import locked, sha256_file
+from marscf.runs import DATASETS
 
 LOCAL = ("file", "local", "memory")  # fsspec's protocols that open no socket
 
@@ -22,10 +25,12 @@ class Found:
     sha256: str
     published: str | None  # the checksum its publisher states
     verified: bool  # it has that checksum
+    notes: tuple[str, ...] = ()  # which files of the user's own were left out or taken in, with counts
 
     def provenance(self) -> dict[str, Any]:
         """What the manifest says about it; the same wherever it came from."""
-        return {"file": self.path.name, "sha256": self.sha256, "published_checksum": self.published}
+        said = {"notes": list(self.notes)} if self.notes else {}
+        return {"file": self.path.name, "sha256": self.sha256, "published_checksum": self.published, **said}
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class Store:
         Of several releases the one asked for is taken, else the first whose files are at hand, else the
         first.
         """
-        if dataset.format in formats.OWN:
+        if dataset.own:
             return own_files(dataset)
         formats.check_sources(dataset)
         if not dataset.releases:
@@ -113,32 +118,70 @@ def _folder(dataset: Dataset) -> str:
     return dataset.mirror_name or dataset.name
 
 
-def own_files(dataset: Dataset) -> dict[str, Found]:
-    """The user's own images, named by the dataset's options."""
-    options = {"path": dataset.options.path, "test_path": dataset.options.test_path}
-    if not options["path"]:
+def own_paths(dataset: Dataset) -> dict[str, Path]:
+    """Where the user's own images are, by the dataset's options; raises `DataError` where there are none."""
+    place, options = f"datasets/{dataset.name}.yaml: options", dataset.options
+    if not options.path:
         raise ConfigError(f"datasets/{dataset.name}.yaml: format {dataset.format} needs options.path")
     found = {}
-    for name, given in options.items():
+    for name, given in (("path", options.path), ("test_path", options.test_path)):
         if not given:
             continue
-        path = Path(given).expanduser()
-        if not (path.is_dir() if dataset.format == "folder" else path.is_file()):
-            raise DataError(
-                f"datasets/{dataset.name}.yaml: options.{name}: no such {dataset.format} {path}; correct it"
-            )
-        found[name] = Found(path, _content(path), None, True)
+        try:
+            path = Path(given).expanduser()
+            there = path.is_dir() if dataset.format == "folder" else path.is_file()
+        except (OSError, RuntimeError) as error:  # ~ of nobody; a folder that may not be entered
+            raise DataError(f"{place}.{name}: {given}: {error}; correct it") from None
+        if not there:
+            raise DataError(f"{place}.{name}: no such {dataset.format} {path}; correct it")
+        found[name] = path
     return found
 
 
-def _content(path: Path) -> str:
-    """SHA-256 of a file, or of the names and contents of the images in a folder."""
-    if path.is_file():
-        return sha256_file(path)
+def own_files(dataset: Dataset) -> dict[str, Found]:
+    """The user's own images, hashed: the very files that the parser reads."""
+    paths = own_paths(dataset)
+    if dataset.format != "folder":
+        return {name: Found(path, _sha256(path), None, True) for name, path in paths.items()}
+    parts = own.folder_parts(paths)
+    notes = {"path": tuple(own.notes(paths, parts))}
+    return {
+        name: Found(path, _content(path, parts, name), None, True, notes.get(name, ()))
+        for name, path in paths.items()
+    }
+
+
+def own_digests(dataset: Dataset) -> dict[str, str] | None:
+    """The digests of the user's own images; None for other datasets, and where the images are elsewhere."""
+    path = os.path.expanduser(dataset.options.path or "")
+    if not dataset.own or not os.path.exists(path):
+        return None
+    return {name: source.sha256 for name, source in own_files(dataset).items()}
+
+
+def source_digests(dataset: Dataset, root: Path = DATASETS) -> dict[str, str] | None:
+    """The same, but where the images are elsewhere those that were prepared: they stand, as after a pull."""
+    now = own_digests(dataset)
+    if now is not None or not dataset.own:
+        return now
+    try:
+        sources = arrays.read_manifest(dataset.name, root)["sources"]
+    except DataError:
+        return None
+    return {name: source["sha256"] for name, source in sources.items()}
+
+
+def _content(root: Path, parts: list[own.Part], source: str) -> str:
+    """SHA-256 of the names and contents of a source's images."""
     whole = hashlib.sha256()
-    for image in formats.image_files(path):
-        whole.update(f"{image.relative_to(path).as_posix()}\0{sha256_file(image)}\n".encode())
+    for image in (image for part in parts if part.source == source for image in part.folder.images):
+        whole.update(os.fsencode(image.relative_to(root).as_posix()) + f"\0{_sha256(image)}\n".encode())
     return whole.hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with unpack.damage(path):
+        return sha256_file(path)
 
 
 def _protocol(address: str) -> str:

@@ -11,13 +11,21 @@ import numpy as np
 
 from marscf.compat.code import OwnProtocol
 from marscf.compat.importing import own_protocol
-from marscf.data.arrays import open_split, read_manifest
+from marscf.data.arrays import dataset_of, open_split
 from marscf.devices import choose_device
 from marscf.errors import EvaluationError
 from marscf.evaluation.likelihood import evaluate_likelihood, kept_scores, mean_and_error
 from marscf.evaluation.measure_likelihood import settings_of
-from marscf.evaluation.measurements import measurement, read_per_image, weights_hash, write_measurements
+from marscf.evaluation.measurements import (
+    PER_IMAGE,
+    measurement,
+    read_per_image,
+    trial,
+    weights_hash,
+    write_measurements,
+)
 from marscf.evaluation.stream import discard
+from marscf.files import sha256_file
 from marscf.models import load
 from marscf.runs import Run, run_config
 from marscf.settings import RunConfig
@@ -32,26 +40,36 @@ def measure_as_published(
     images: int | None = None,
     seed: int = 0,
     device: str = "auto",
+    report: bool = False,
     progress: bool = False,
 ) -> list[dict[str, Any]]:
     """Measure bits/dim by the protocol of the run's own code, and write RUN/as_published.json.
+
+    With fewer `images` or another `seed` it is a trial, RUN/trial-as_published.json, unless it is for the
+    `report`.
 
     Nothing is measured where that protocol is ours. With fewer `images` than the test set has, none of them
     is left out. Where the code scores the model as we do, the scores of RUN/likelihood.npz are taken. Raises
     `EvaluationError` where these are missing, or of fewer images.
     """
-    config = run_config(path)
+    config, settings = run_config(path), settings_of(path)
     protocol = own_protocol(path)
     entries: list[dict[str, Any]] = []
+    out = path / AS_PUBLISHED
+    origin = {"weights_sha256": weights_hash(path), "data_digest": dataset_of(config)["digest"]}
     if protocol is not None:
         available = len(open_split(config.dataset, "test"))
-        count = min(images or settings_of(path).images or available, available)
+        asked = min(settings.images or available, available)
+        count = min(images or asked, available)
+        if not report and (count, seed) != (asked, 0):
+            out = trial(out)
         how = protocol.words
         if count == available and protocol.batch_size and count >= protocol.batch_size:
             count -= count % protocol.batch_size
             how += f", a last partial batch of {protocol.batch_size} left out"
         if protocol.prepare is None:
             nats, draws = _measured(path, count), ""
+            origin["per_image_sha256"] = sha256_file(path / PER_IMAGE)
         else:
             nats, draws = _score(path, config, protocol, count, seed, device, progress), ", 1 draw"
         words = (
@@ -60,7 +78,7 @@ def measure_as_published(
         )
         bits = nats / (-config.data.dims * math.log(2))
         entries = [measurement(METRIC, *mean_and_error(bits), count, words)]
-    write_measurements(path / AS_PUBLISHED, Run.from_path(path), entries, weights_sha256=weights_hash(path))
+    write_measurements(out, Run.from_path(path), entries, **origin)
     return entries
 
 
@@ -88,7 +106,7 @@ def _score(
         "batch_size": protocol.batch_size or settings_of(path).batch_size,
         "seed": seed,
     }
-    names = {"weights": weights_hash(path), "data": read_manifest(config.dataset)["digest"], "count": count}
+    names = {"weights": weights_hash(path), "data": dataset_of(config)["digest"], "count": count}
     kept = kept_scores(model, stage="as-published", protocol=protocol.words, device=device, **names, **how)
     images = open_split(config.dataset, "test")[:count]
     result = evaluate_likelihood(model, images, **how, kept=kept, progress=progress, prepare=protocol.prepare)

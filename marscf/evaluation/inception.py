@@ -7,6 +7,7 @@ an fsspec address that holds inception/<file>, and `MARSCF_OFFLINE` forbids the 
 import os
 from pathlib import Path
 
+from marscf.environment import given, switch
 from marscf.errors import CheckpointError, MarscfError
 from marscf.files import read_json, sha256_file, write_json
 
@@ -22,12 +23,11 @@ def at_hand(weights: str | Path | None = None, mirror: str | None = None) -> Pat
     Looked for in this order: `weights` or MARSCF_INCEPTION; `mirror` (MARSCF_MIRROR) `/inception/<file>`;
     `data/extractors/inception`. Raises `CheckpointError` for `weights` that are not there.
     """
-    given = weights or os.environ.get("MARSCF_INCEPTION")
-    if given:
-        if not Path(given).is_file():
-            raise CheckpointError(f"no Inception weights at {given} (--inception-weights, MARSCF_INCEPTION)")
-        return Path(given)
-    mirror = mirror or os.environ.get("MARSCF_MIRROR")
+    if named := weights or given("MARSCF_INCEPTION"):
+        if not Path(named).is_file():
+            raise CheckpointError(f"no Inception weights at {named} (--inception-weights, MARSCF_INCEPTION)")
+        return Path(named)
+    mirror = mirror or given("MARSCF_MIRROR")
     local = [Path(mirror.removeprefix("file://")) / "inception"] if mirror and _is_local(mirror) else []
     paths = (folder / INCEPTION_FILE for folder in (*local, INCEPTION_FOLDER))
     return next((path for path in paths if path.is_file()), None)
@@ -43,9 +43,9 @@ def find_inception(
     """
     if path := at_hand(weights, mirror):
         return path
-    mirror = mirror or os.environ.get("MARSCF_MIRROR")
+    mirror = mirror or given("MARSCF_MIRROR")
     if offline is None:
-        offline = os.environ.get("MARSCF_OFFLINE", "") not in ("", "0")
+        offline = switch("MARSCF_OFFLINE")
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
     reason = f"--offline forbids to download it from {URL_INCEPTION_V3}"

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from marscf.config import Fidelity
-from marscf.data.arrays import read_manifest
+from marscf.data.arrays import dataset_of, read_manifest
 from marscf.devices import choose_device
 from marscf.evaluation.extractors import Extractor, load_extractor
 from marscf.evaluation.fidelity import compare, extract, reference_images
-from marscf.evaluation.measurements import weights_hash, write_measurements
+from marscf.evaluation.measurements import trial, weights_hash, write_measurements
 from marscf.evaluation.sampling import draw_samples
 from marscf.files import sha256_file
 from marscf.models import load
@@ -52,10 +52,11 @@ class Call:
 
 
 def measure_fidelity(
-    path: Path, settings: Fidelity, call: Call, temperature: float = 1.0
+    path: Path, settings: Fidelity, call: Call, temperature: float = 1.0, is_trial: bool = False
 ) -> list[dict[str, Any]]:
-    """Compare a run's samples with real images, and write RUN/fidelity.json."""
-    dataset = run_config(path).dataset
+    """Compare a run's samples with real images, and write RUN/fidelity.json, or a trial beside it."""
+    manifest = dataset_of(run_config(path))
+    dataset = manifest["name"]
     entries: list[dict[str, Any]] = []
     weights = weights_hash(path)
     if extractor := call.extractor(settings, dataset):
@@ -83,12 +84,16 @@ def measure_fidelity(
             seed=call.seed,
         )
         samples.discard()  # large, and quickly made again from the samples, which stay
-    write_measurements(path / "fidelity.json", Run.from_path(path), entries, weights_sha256=weights)
+    origin = {"weights_sha256": weights, "data_digest": manifest["digest"]}
+    out = path / "fidelity.json"
+    write_measurements(trial(out) if is_trial else out, Run.from_path(path), entries, **origin)
     return entries
 
 
-def measure_floor(folder: Path, settings: Fidelity, call: Call) -> list[dict[str, Any]]:
-    """Compare real images with real images, and write FOLDER/floor.json: what a perfect model would get."""
+def measure_floor(
+    folder: Path, settings: Fidelity, call: Call, is_trial: bool = False
+) -> list[dict[str, Any]]:
+    """Compare real images with real images: FOLDER/floor.json, or a trial; what a perfect model would get."""
     names = Run.from_path(folder / REAL / "seed0")
     entries: list[dict[str, Any]] = []
     if extractor := call.extractor(settings, names.dataset):
@@ -106,5 +111,7 @@ def measure_floor(folder: Path, settings: Fidelity, call: Call) -> list[dict[str
             reference_card=real_card,
             seed=call.seed,
         )
-    write_measurements(folder / "floor.json", names, entries)
+    data = read_manifest(names.dataset)["digest"]
+    out = folder / "floor.json"
+    write_measurements(trial(out) if is_trial else out, names, entries, data_digest=data)
     return entries

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 
 from marscf.config import Evaluation, load_config
-from marscf.data.arrays import open_split, read_manifest
+from marscf.data.arrays import dataset_of, open_split
 from marscf.devices import choose_device
 from marscf.evaluation.flops import training_flops
 from marscf.evaluation.likelihood import evaluate_likelihood, kept_scores, likelihood_measurements
-from marscf.evaluation.measurements import PerImage, weights_hash, write_measurements, write_per_image
+from marscf.evaluation.measurements import PerImage, trial, weights_hash, write_measurements, write_per_image
 from marscf.evaluation.stream import discard
 from marscf.models import load
 from marscf.runs import Run, run_config
@@ -26,16 +26,19 @@ def measure_likelihood(
     batch_size: int | None = None,
     seed: int = 0,
     device: str = "auto",
+    report: bool = False,
     progress: bool = False,
 ) -> list[dict[str, Any]]:
     """Measure bits/dim; write RUN/likelihood.json and, image by image, RUN/likelihood.npz.
 
-    What is not given comes from the `evaluation` section of the run's scale. `images` is how many at most.
+    What is not given comes from the `evaluation` section of the run's scale; `images` is how many at most.
+    With anything else it is a trial, RUN/trial-likelihood.json, unless it is for the `report`.
     """
     config, settings = run_config(path), settings_of(path)
     model = load(path, choose_device(device))
     available = open_split(config.dataset, "test")
-    count = min(images or settings.images or len(available), len(available))
+    asked = min(settings.images or len(available), len(available))
+    count = min(images or asked, len(available))
     if importance_samples is None:
         importance_samples = settings.importance_samples
     how: dict[str, Any] = {
@@ -44,7 +47,7 @@ def measure_likelihood(
         "batch_size": batch_size or settings.batch_size,
         "seed": seed,
     }
-    weights, data = weights_hash(path), read_manifest(config.dataset)["digest"]
+    weights, data = weights_hash(path), dataset_of(config)["digest"]
     names = {"weights": weights, "data": data, "count": count, "device": device, **how}
     kept = kept_scores(model, **names)
     result = evaluate_likelihood(model, available[:count], **how, kept=kept, progress=progress)
@@ -53,16 +56,22 @@ def measure_likelihood(
     entries = likelihood_measurements(
         result, model, dims=dims, available=len(available), flops=flops, seed=seed
     )
-    write_per_image(path, PerImage(result.bound, dims, data))
-    write_measurements(path / "likelihood.json", Run.from_path(path), entries, weights_sha256=weights)
+    origin, out = {"weights_sha256": weights, "data_digest": data}, path / "likelihood.json"
+    said = {"draws": settings.draws, "importance_samples": settings.importance_samples, "seed": 0}
+    if report or (count == asked and all(how[name] == said[name] for name in said)):
+        origin["per_image_sha256"] = write_per_image(path, PerImage(result.bound, dims, data))
+    else:
+        out = trial(out)
+    write_measurements(out, Run.from_path(path), entries, **origin)
     discard(kept)
     return entries
 
 
 def settings_of(path: Path) -> Evaluation:
-    """Return the `evaluation` section of a run's scale; the defaults for a scale that is not in `config/`."""
-    scale = Run.from_path(path).scale
+    """Return how a run's scale measures on its dataset; the defaults for a scale that is not in `config/`."""
+    run = Run.from_path(path)
     if not Path("config").is_dir():
         return Evaluation()
-    scales = load_config().scales
-    return scales[scale].evaluation if scale in scales else Evaluation()
+    config = load_config()
+    scale = config.scales.get(run.scale)
+    return scale.evaluation_on(config.datasets.get(run.dataset)) if scale else Evaluation()

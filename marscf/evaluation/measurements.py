@@ -12,11 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from marscf.data.arrays import MANIFEST, read_manifest
 from marscf.errors import EvaluationError, MarscfError
-from marscf.files import replacing, sha256_file, write_json
-from marscf.runs import Run
+from marscf.files import digest, read_json, replacing, sha256_file, write_json
+from marscf.runs import DATASETS, RECEIPT, Run
 
 PER_IMAGE = "likelihood.npz"
+FIELDS = ("metric", "value", "stderr", "n", "protocol")  # of each measurement
+#: What a measurement was made from.
+ORIGIN = ("weights_sha256", "data_digest", "per_image_sha256")
 
 
 @dataclass(frozen=True)
@@ -49,15 +53,63 @@ def measurement(metric: str, value: float, stderr: float | None, n: int, protoco
     return {"metric": metric, "value": float(value), "stderr": stderr, "n": n, "protocol": protocol}
 
 
-def write_measurements(path: Path, run: Run, measurements: list[dict[str, Any]], **more: Any) -> None:
-    """Write a measurement file, `{"run": …, "measurements": […], …}`, atomically."""
-    write_json(path, {"run": asdict(run), "measurements": measurements, **more})
+def write_measurements(path: Path, run: Run, measurements: list[dict[str, Any]], **origin: str) -> None:
+    """Write a measurement file, atomically: what was measured, of what (`ORIGIN`), and a digest of it all."""
+    content = {"run": asdict(run), "measurements": measurements, **origin}
+    write_json(path, {**content, "digest": digest(content)})
 
 
-def write_per_image(run: str | Path, scores: PerImage) -> None:
-    """Write RUN/likelihood.npz, atomically; the same scores give the same bytes."""
+def trial(path: Path) -> Path:
+    """Where a measurement goes that is not made as the scale says: beside the whole one, which it leaves."""
+    return path.with_name(f"trial-{path.name}")
+
+
+def read_measurements(path: Path, run: Run) -> list[dict[str, Any]]:
+    """Return the measurements of a file; raises `MarscfError` where it is not what `run`'s folder has now.
+
+    It names the file where that was altered, and the command where it was measured of another run, of other
+    weights or of other data.
+    """
+    content = read_json(path)
+    again = f"run: marscf evaluate {path.stem.replace('_', '-')} {path.parent}"
+    try:
+        known = dict(content)
+        stated = known.pop("digest", None)
+        whole = known.keys() <= {"run", "measurements", *ORIGIN} and (
+            stated is None or stated == digest(known)
+        )
+        of, measurements = Run(**known["run"]), known["measurements"]
+        fields = all(entry.keys() == set(FIELDS) for entry in measurements)
+    except (KeyError, TypeError, AttributeError, ValueError):
+        whole = fields = False
+    if not (whole and fields):
+        raise MarscfError(f"{path} is damaged or was altered; {again}")
+    if of != run:
+        raise MarscfError(f"{path} was measured of {of.path}, not of its folder; {again}")
+    for name, (what, value) in _origin(path.parent, run).items():
+        if value is not None and known.get(name, value) != value:
+            raise MarscfError(f"{path} was measured {what} than {path.parent} has now; {again}")
+    return measurements
+
+
+def _origin(folder: Path, run: Run) -> dict[str, tuple[str, str | None]]:
+    """What the measurements in a folder have to be made from, as far as it is known here."""
+    receipt = read_json(folder / RECEIPT) if (folder / RECEIPT).is_file() else {}
+    manifest = DATASETS / run.dataset / MANIFEST
+    data = read_manifest(run.dataset)["digest"] if manifest.is_file() else receipt.get("data_digest")
+    scores = folder / PER_IMAGE
+    return {
+        "weights_sha256": ("with other weights", receipt.get("weights_sha256")),
+        "data_digest": ("on other data", data),
+        "per_image_sha256": ("with other scores", sha256_file(scores) if scores.is_file() else None),
+    }
+
+
+def write_per_image(run: str | Path, scores: PerImage) -> str:
+    """Write RUN/likelihood.npz, atomically, and return its SHA-256; the same scores give the same bytes."""
     with replacing(Path(run) / PER_IMAGE) as temporary:
         np.savez(temporary, **vars(scores))
+        return sha256_file(temporary)
 
 
 def read_per_image(run: str | Path) -> PerImage | None:

@@ -5,19 +5,19 @@ By `training.compile` in training, and everywhere by `MARSCF_COMPILE=1` in the e
 
 import contextlib
 import functools
-import os
 from collections.abc import Callable, Iterator
 from typing import ParamSpec, TypeVar
 
 import torch
 
 from marscf import kernels
+from marscf.environment import switch
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 VARIANTS = 64  # of one function: shapes of the levels, dropout, gradients and precision on or off
-_on = bool(os.environ.get("MARSCF_COMPILE"))
+_on = switch("MARSCF_COMPILE")
 
 
 @contextlib.contextmanager

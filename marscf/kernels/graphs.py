@@ -4,7 +4,6 @@ On a GPU a flow is thousands of small kernels, and launching them one by one tak
 `MARSCF_EAGER=1` in the environment switches graphs off.
 """
 
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from marscf.counting import Steps, counted, tick
+from marscf.environment import switch
 from marscf.errors import MarscfError
 from marscf.kernels.cached import generation
 
@@ -21,7 +21,7 @@ WARM_UP = 3  # calls before the recording, in which libraries choose their kerne
 
 def serve(device: torch.device) -> bool:
     """Whether work on the device is recorded."""
-    return device.type == "cuda" and not os.environ.get("MARSCF_EAGER")
+    return device.type == "cuda" and not switch("MARSCF_EAGER")
 
 
 def side_by_side(

@@ -4,12 +4,13 @@ import contextlib
 import importlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from marscf.errors import CheckpointError, ConfigError, nearest
-from marscf.options import check_options
+from marscf.environment import given
+from marscf.errors import CheckpointError, ConfigError
+from marscf.options import check_options, module_path
 from marscf.settings import RunConfig
 
 if TYPE_CHECKING:
@@ -20,40 +21,60 @@ if TYPE_CHECKING:
 WEIGHTS = "weights.safetensors"
 
 
-def build(config: RunConfig) -> "DensityModel":
+def build(config: RunConfig, allow: Collection[str] = ()) -> "DensityModel":
     """Build the model of a resolved run config (see `marscf.config.resolve`), with fresh weights.
 
-    `config.model` is `module.Class`, in `marscf.models` or importable from elsewhere. Raises `ConfigError`
-    for options that it does not declare, or that are out of range.
+    `config.model` is one that `model_class` gives. Raises `ConfigError` for options that it does not declare,
+    or that are out of range.
     """
-    kind = model_class(config.model)
+    kind = model_class(config.model, allow)
     check_options(config.model, config.options)
     return kind(config.data.shape, config.data.grey_levels, **config.options)
 
 
-def model_class(model: str) -> type["DensityModel"]:
-    """Return the class that `module.Class` names; raises `ConfigError` where there is none."""
+def model_class(model: str, allow: Collection[str] = ()) -> type["DensityModel"]:
+    """Return the class that `module.Class` names: a density model, and one that the user knows of.
+
+    A config comes with a file of weights, from anyone, and to import a module runs its code. So it is one of
+    `marscf.models`, of a file in `config/systems`, of the environment's MARSCF_MODELS (separated by commas)
+    or of `allow`. Raises `ConfigError` for any other.
+    """
+    from marscf.models.base import DensityModel
+
     module_name, _, class_name = model.rpartition(".")
-    for name in (f"marscf.models.{module_name}", module_name):
-        try:
-            module = importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if not f"{name}.".startswith(f"{error.name}."):
-                raise  # the module is there, and lacks something else
-            continue
-        if class_name not in vars(module):
-            raise ConfigError(f"model: no class {class_name!r} in {name}")
-        kind: type[DensityModel] = vars(module)[class_name]
-        return kind
-    known = [path.stem for path in Path(__file__).parent.glob("[a-z]*.py")]
-    raise ConfigError(f"model: no module {module_name!r} in marscf.models{nearest(module_name, known)}")
+    module_file = module_path(module_name)
+    if module_file.is_relative_to(Path(__file__).parent):
+        module_name = f"{__name__}.{module_name}"
+    elif model not in allow and model not in _known():
+        raise ConfigError(
+            f"model: {model} is neither of marscf.models nor of a file in config/systems; "
+            f"if you trust its code, set MARSCF_MODELS={model}"
+        )
+    kind = vars(importlib.import_module(module_name)).get(class_name)
+    if not (isinstance(kind, type) and issubclass(kind, DensityModel)):
+        raise ConfigError(f"model: no class {class_name!r} in {module_file} that is a DensityModel")
+    return kind
 
 
-def load(run: str | Path, device: "str | torch.device" = "cpu") -> "DensityModel":
+def _known() -> set[str]:
+    """The models that the user names: in `config/systems`, where there are such files, and MARSCF_MODELS."""
+    named = {name.strip() for name in (given("MARSCF_MODELS") or "").split(",")}
+    if Path("config/systems").is_dir():
+        with contextlib.suppress(ImportError):  # a machine that trains may lack pydantic
+            from marscf.config import load_config
+
+            named |= {system.model for system in load_config().systems.values()}
+    return named
+
+
+def load(
+    run: str | Path, device: "str | torch.device" = "cpu", allow: Collection[str] = ()
+) -> "DensityModel":
     """Load a trained run's model in eval mode, from the run's folder or a `.safetensors` file.
 
-    Raises `CheckpointError` where weights are missing, damaged, do not fit their own config, or (in a run's
-    folder) belong to another config than the run has now.
+    `allow` names models besides those that `model_class` knows. Raises `CheckpointError` where weights are
+    missing, damaged, do not fit their own config, or (in a run's folder) belong to another config than the
+    run has now.
     """
     path = Path(run)
     if whole_run := path.is_dir() or not path.suffix:
@@ -65,7 +86,8 @@ def load(run: str | Path, device: "str | torch.device" = "cpu") -> "DensityModel
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if whole_run:
         _check_config(path, config)
-    model = build(config)
+        _check_receipt(path)
+    model = build(config, allow)
     weights = model.current_names(weights)
     own = model.state_dict()
     for name, tensor in own.items():
@@ -109,9 +131,40 @@ def _check_config(weights: Path, config: RunConfig) -> None:
         return  # carried elsewhere, away from `config/`: the weights' own config is all there is
     if now != config:
         raise CheckpointError(
-            f"{weights} belongs to another config ({difference(config, now)}); "
-            f"train again: marscf train {weights.parent}"
+            f"{weights} belongs to another config ({difference(config, now)}); {_again(weights.parent)}"
         )
+
+
+def _check_receipt(weights: Path) -> None:
+    """Raise `CheckpointError` where a run's weights are not those that its receipt tells of."""
+    from marscf.files import sha256_file
+
+    stated = _receipt(weights.parent).get("weights_sha256")
+    if stated is not None and sha256_file(weights) != stated:
+        raise CheckpointError(
+            f"{weights} is not the file that the run's receipt tells of (SHA-256 {stated!s:.12}…): it was "
+            f"altered, or is of another training; put the right one back, or {_again(weights.parent)}"
+        )
+
+
+def _receipt(folder: Path) -> dict[str, Any]:
+    from marscf.files import read_json
+    from marscf.runs import FINISHED, RECEIPT
+
+    path = next((folder / name for name in (RECEIPT, FINISHED) if (folder / name).is_file()), None)
+    receipt = read_json(path) if path else {}
+    if not isinstance(receipt, dict):
+        raise CheckpointError(f"{path} is no receipt; put the right one back, or {_again(folder)}")
+    return receipt
+
+
+def _again(folder: Path) -> str:
+    """The words that say how a run's weights are made again: by an import or by training."""
+    from marscf.runs import RECEIPT
+
+    receipt = folder / RECEIPT
+    imported = receipt.is_file() and b'"imported_from"' in receipt.read_bytes()
+    return f"run: marscf {'checkpoints --run' if imported else 'train'} {folder}"
 
 
 def save(model: "DensityModel", config: RunConfig, path: str | Path, round_from: float = math.inf) -> None:

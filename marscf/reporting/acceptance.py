@@ -45,17 +45,17 @@ def accept(note: str, cells: list[Cell], metrics: pandas.DataFrame, measured: Pa
             )
     notes = reference.with_name(NOTES)
     before = (
-        notes.read_text()
+        notes.read_text(encoding="utf-8")
         if notes.is_file()
         else f"# Changes of the reference, scale {reference.parent.name}\n"
     )
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     for path, text in (
         (notes, f"{before}\n## {today}: {note.strip()}\n\n{report(cells)}\n"),
-        (reference, measured.read_text()),
+        (reference, measured.read_text(encoding="utf-8")),
     ):
         with replacing(path) as temporary:
-            temporary.write_text(text)
+            temporary.write_text(text, encoding="utf-8")
     report_folder = measured.parent
     for path in (*report_folder.glob("sampling_speed.*"), *report_folder.glob("figures/*.png")):
         with replacing(reference.parent / path.relative_to(report_folder)) as temporary:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from marscf.config import Config, load_config
 from marscf.errors import ConfigError, MarscfError
+from marscf.evaluation.measurements import FIELDS, read_measurements
 from marscf.files import read_json, replacing, write_json
 from marscf.reporting.metrics import COLUMNS, finite, metric_of, qualifier
 from marscf.reporting.published import comparable
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     import pandas
 
 MEASUREMENTS = ("likelihood.json", "as_published.json", "fidelity.json")
-FIELDS = ("metric", "value", "stderr", "n", "protocol")  # of each of their measurements
 FLOOR = "floor.json"
 REAL = "real"  # the system of a floor: real images against real images
 
@@ -59,7 +59,7 @@ def collect(scale: str, runs: Sequence[str], out: Path | None = None) -> Path:
             of_run[metric] = rows[key]["value"]
     out = out or reports(scale) / "metrics.csv"
     with replacing(out) as temporary:
-        temporary.write_text(text.getvalue())
+        temporary.write_text(text.getvalue(), encoding="utf-8")
     write_json(out.with_suffix(".json"), nested)
     return out
 
@@ -92,9 +92,9 @@ def _all_rows(config: Config, scale: str, runs: Sequence[str]) -> Iterator[dict[
     speed = reports(scale) / "sampling_speed.csv"
     if speed.is_file():
         the_scale = config.scale(scale)
-        yield from _from_sweep(
-            speed, the_scale.studies.sampling_speed.dataset or the_scale.datasets[0], scale
-        )
+        of = the_scale.studies.sampling_speed.dataset or the_scale.datasets[0]
+        selected = {Run.from_path(path).system for path in runs}  # an earlier sweep may be of more
+        yield from (row for row in _from_sweep(speed, of, scale) if row["system"] in selected)
 
 
 def _origin(place: Path) -> str:
@@ -130,16 +130,9 @@ def _row(
 
 
 def _measured(path: Path, run: Run) -> Iterator[dict[str, Any]]:
-    content = read_json(path)
-    try:
-        of = content["run"]
-        if (of["dataset"], of.get("system", run.system)) != (run.dataset, run.system):
-            raise MarscfError(f"{path} holds measurements of {of}, not of its folder; measure again")
-        for entry in content["measurements"]:
-            metric, value, stderr, n, protocol = (entry[key] for key in FIELDS)
-            yield _row(run, metric, value, stderr, n, protocol, path)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise MarscfError(f"{path} is no measurement file ({error!r}); delete it and measure again") from None
+    for entry in read_measurements(path, run):
+        metric, value, stderr, n, protocol = (entry[key] for key in FIELDS)
+        yield _row(run, metric, value, stderr, n, protocol, path)
 
 
 def _from_receipt(path: Path, run: Run) -> Iterator[dict[str, Any]]:
@@ -179,7 +172,7 @@ def device(host: dict[str, Any]) -> str:
 
 def _from_sweep(path: Path, dataset: str, scale: str) -> Iterator[dict[str, Any]]:
     times: dict[tuple[str, int], list[dict[str, str]]] = defaultdict(list)
-    with open(path, newline="") as stream:
+    with open(path, newline="", encoding="utf-8") as stream:
         for line in csv.DictReader(stream):
             times[line["system"], int(line["image_size"])].append(line)
     for (system, side), lines in times.items():

@@ -141,8 +141,8 @@ def figure(runs: Sequence[str]) -> "Figure":
         axes.set(xscale="log", xlabel="images trained on", ylabel="validation bits/dim")
         shown = np.concatenate([*late, *(line.get_ydata()[-1:] for line in axes.lines)])
         axes.set_ylim(0.95 * shown.min(), shown.max())
-        axes.set_title(sources.dataset_title(dataset), loc="left")
-    handles = [Line2D([], [], **looks[name], label=sources.system_title(name)) for name in looks]
+        axes.set_title(style.text(sources.dataset_title(dataset)), loc="left")
+    handles = [Line2D([], [], **looks[name], label=style.text(sources.system_title(name))) for name in looks]
     handles.append(Line2D([], [], color="grey", ls=":", label="extrapolated, with its interval"))
     handles.append(Line2D([], [], color="black", marker="_", ms=9, ls="", label="published"))
     drawn.legend(handles=handles, loc="outside lower center", ncols=4)

@@ -20,7 +20,7 @@ from marscf.reporting.findings import findings, headlines, plain
 from marscf.reporting.metrics import error_of, pretty, title
 from marscf.reporting.speed import SWEEP_PLACE
 from marscf.reporting.style import PAGE
-from marscf.runs import RECEIPT, Run, identity
+from marscf.runs import RECEIPT, Run, identity, other_code
 from marscf.settings import RunConfig
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def write_index(scale: str) -> Path:
     runs = [_run(path, config, metrics) for path, config in plan.runs.items()]
     found = findings(metrics, scale)
     lines = [*headlines(metrics, scale, found), *_not_measured(plan, metrics)]
+    lines += [line for path, config in plan.runs.items() if (line := other_code(path, config.model))]
     here = Path(__file__).parent
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(here),
@@ -65,13 +66,13 @@ def write_index(scale: str) -> Path:
         datasets=[sources.dataset_title(name) for name in dict.fromkeys(metrics["dataset"])],
         systems=[sources.system_title(name) for name in dict.fromkeys(run["system"] for run in runs)],
         sections=list(_sections(plan)),
-        records=list(_records(scale, metrics)),
-        css=(here / "page.css").read_text(),
-        js=(here / "page.js").read_text(),
+        records=list(_records(plan, metrics)),
+        css=(here / "page.css").read_text(encoding="utf-8"),
+        js=(here / "page.js").read_text(encoding="utf-8"),
     )
     for name, text in (("index.html", page), ("summary.txt", plain("\n".join(lines) + "\n"))):
         with replacing(folder / name) as temporary:
-            temporary.write_text(text)
+            temporary.write_text(text, encoding="utf-8")
     return folder / "index.html"
 
 
@@ -120,8 +121,9 @@ def _run(path: str, config: RunConfig, metrics: "pandas.DataFrame") -> dict[str,
     }
 
 
-def _records(scale: str, metrics: "pandas.DataFrame") -> Iterator[dict[str, str]]:
+def _records(plan: Plan, metrics: "pandas.DataFrame") -> Iterator[dict[str, str]]:
     """Yield how numbers that belong to no run were measured: those of real images, sampling speeds."""
+    scale = plan.scale.name
     for dataset in dict.fromkeys(metrics.loc[metrics["system"] == REAL, "dataset"]):
         floor = Run(scale, dataset, REAL, 0)
         folder = floor.path.parent.parent
@@ -132,7 +134,8 @@ def _records(scale: str, metrics: "pandas.DataFrame") -> Iterator[dict[str, str]
             "summary": "Measurements and how they were made",
             "text": json.dumps(read_json(folder / FLOOR), indent=1, ensure_ascii=False),
         }
-    if not (path := reports(scale) / "sampling_speed.csv").is_file():
+    path = reports(scale) / "sampling_speed.csv"
+    if not plan.timed() or not path.is_file():
         return
     record = read_json(path.with_suffix(".json")) if path.with_suffix(".json").is_file() else {}
     # without the single times
@@ -155,9 +158,12 @@ def _sections(plan: Plan) -> Iterator[dict[str, Any]]:
 
 
 def _item(product: Product, plan: Plan) -> dict[str, Any] | None:
-    """What the page shows of a table or figure: what its notebook wrote; None where nothing is there."""
+    """What the page shows of a table or figure: what its notebook wrote.
+
+    None where nothing is there, or only what an earlier and wider selection left.
+    """
     paths = [Path(name) for name in product.outputs(plan.scale.name)]
-    if not all(path.is_file() for path in paths):
+    if not product.about(plan) or not all(path.is_file() for path in paths):
         return None
     title = product.title
     if shown := plan.scale.figures.get(product.name):

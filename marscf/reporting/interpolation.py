@@ -88,7 +88,8 @@ def _check(path: Path, run: str, found: Iterable[str], needed: set[str]) -> None
 
 def _title(run: str, drawn: Drawn) -> str:
     of = Run.from_path(run)
-    text = f"{sources.system_title(of.system)}, {sources.dataset_title(of.dataset)}, λ = {drawn.shown:g}"
+    names = f"{sources.system_title(of.system)}, {sources.dataset_title(of.dataset)}"
+    text = f"{style.text(names)}, λ = {drawn.shown:g}"
     return text if drawn.chosen != LINE else f"{text}\n(on validation pairs no λ beat the straight line)"
 
 

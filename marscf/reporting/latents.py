@@ -50,7 +50,8 @@ def correlations(runs: Sequence[str]) -> "Figure":
             axes.spines[:].set_visible(False)
             axes.set(xticks=[], yticks=[], facecolor="white")
             axes.set_title(f"{name}: mean |ρ| = {np.nanmean(correlation):.3f}")
-        heading = f"{sources.system_title(of.system)}\n{sources.dataset_title(of.dataset)}, {images} images\n"
+        titles = (sources.system_title(of.system), sources.dataset_title(of.dataset))
+        heading = "\n".join(map(style.text, titles)) + f", {images} images\n"
         grid[0][column].set_title(heading + grid[0][column].get_title())
     figure.colorbar(image, ax=grid, shrink=0.6, label="|correlation| of two channels")
     return figure

@@ -1,7 +1,7 @@
 """Whether the premise of the interpolation holds, in our reading of the method, and whether it helps."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from marscf.config import load_config
@@ -27,10 +27,12 @@ BETTER = (
 )
 
 
-def of_paths(scale: str) -> Iterator[tuple[str, str, str]]:
-    """Yield claim, verdict and evidence of each interpolation study of a scale that was made."""
+def of_paths(scale: str, systems: Collection[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield claim, verdict and evidence of each interpolation study of these systems that was made."""
     config = load_config()
     for study in config.scale(scale).studies.interpolation:
+        if study.system not in systems:
+            continue
         run = Run(scale, study.dataset, study.system, config.seeds(scale, study.system)[0])
         folder = str(run.path)
         try:

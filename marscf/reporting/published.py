@@ -82,7 +82,7 @@ class Status:
 @cache
 def published_numbers() -> tuple[Published, ...]:
     """Read `published.csv`."""
-    with open(Path(__file__).with_name("published.csv"), newline="") as stream:
+    with open(Path(__file__).with_name("published.csv"), newline="", encoding="utf-8") as stream:
         return tuple(_entry(row) for row in csv.DictReader(stream))
 
 

@@ -40,7 +40,8 @@ def sample_grids(runs: Sequence[str], limit: int = 64) -> "Figure":
     drawn, titles = [sources.samples(run)[:limit] for run in runs], [*map(_title, runs)]
     with suppress(DataError):
         drawn.insert(0, sources.real(runs[0], limit))
-        titles.insert(0, f"Real images\n{sources.dataset_title(Run.from_path(runs[0]).dataset)}\n")
+        name = style.text(sources.dataset_title(Run.from_path(runs[0]).dataset))
+        titles.insert(0, f"Real images\n{name}\n")
     side = min(int(np.sqrt(len(images))) for images in drawn)
     size = (style.PAGE, (style.PAGE - 0.1) / len(drawn) + 0.55)
     layout = ConstrainedLayoutEngine(compress=True, wspace=0.04)
@@ -55,7 +56,7 @@ def _title(run: str) -> str:
     """System, bits/dim of the test images where they were measured, and seed, on lines of their own."""
     of, bits = Run.from_path(run), sources.measured(run, "likelihood.json", "bits_per_dim")
     lines = [
-        sources.system_title(of.system),
+        style.text(sources.system_title(of.system)),
         *([f"{bits} bits/dim"] if bits else []),
         sources.training_of(of),
     ]

@@ -7,6 +7,7 @@ import numpy as np
 from marscf.config import load_config
 from marscf.data.arrays import open_split
 from marscf.errors import MarscfError
+from marscf.evaluation.measurements import read_measurements
 from marscf.files import read_json
 from marscf.images import stretched
 from marscf.reporting.catalogue.product import METRICS, Plan
@@ -54,7 +55,7 @@ def measured(run: str | Path, file: str, metric: str) -> str | None:
     path = Path(run) / file
     if not path.is_file():
         return None
-    for entry in read_json(path)["measurements"]:
+    for entry in read_measurements(path, Run.from_path(run)):
         if entry["metric"] == metric:
             return pretty(metric, entry["value"], entry["stderr"])
     return None

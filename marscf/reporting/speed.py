@@ -72,7 +72,7 @@ def speed_table(sweep: "pandas.DataFrame") -> Table:
     one = sweep.iloc[0]
     caption = (
         f"Milliseconds per image of {one['channels']}×{side}×{side}, drawn {one['batch_size']} at a time "
-        f"(mean ± standard error over repeats), and sequential steps; {one['device']}"
+        f"(mean ± standard error over repeats), and sequential steps; {style.text(one['device'])}"
     )
     columns = ["system", "ms/image", "sequential steps", "published", "source", "status"]
     table = Table(caption, columns)
@@ -159,7 +159,7 @@ def sampling_speed(sweep: "pandas.DataFrame") -> "Figure":
     linear.set(xlim=(0, None), ylim=(0, None))
     one = sweep.iloc[0]
     linear.set_ylabel(f"ms for {one['batch_size']} images of {one['channels']}×N×N")
-    title = f"time grows as $N^k$ [95 % interval]; {one['device']}"
+    title = f"time grows as $N^k$ [95 % interval]; {style.text(one['device'])}"
     figure.legend(loc="outside lower center", ncols=2, title=title, title_fontsize=7)
     return figure
 
@@ -182,7 +182,7 @@ def _log_times(axes: "Axes", sweep: "pandas.DataFrame", looks: dict[str, dict[st
     """The times of all systems against N, with the exponents of their growth in the legend."""
     for name, rows in _systems(sweep):
         at, fit = rows.groupby("image_size")["milliseconds"], growth(rows)
-        label = sources.system_title(name) + (f":  {fit.formula}" if fit else "")
+        label = style.text(sources.system_title(name)) + (f":  {fit.formula}" if fit else "")
         axes.plot(at.median(), label=label, **looks[name])
         low, high = at.quantile(0.25), at.quantile(0.75)
         axes.fill_between(low.index, low, high, color=looks[name]["color"], alpha=0.2, lw=0)

@@ -25,6 +25,7 @@ def use() -> None:
     import matplotlib as mpl
     import seaborn
 
+    mpl.rcdefaults()  # a personal matplotlibrc changes no figure
     seaborn.set_theme(context="paper", style="ticks", font="DejaVu Sans")
     mpl.rcParams.update(
         {
@@ -37,6 +38,11 @@ def use() -> None:
             **{"svg.hashsalt": "marscf", "svg.fonttype": "path", "pdf.fonttype": 42},
         }
     )
+
+
+def text(title: str) -> str:
+    """Return a title as matplotlib shows it letter by letter: no mathematics, nothing left out of legends."""
+    return ("\u200a" if title.startswith("_") else "") + title.replace("$", r"\$")
 
 
 def looks(systems: Iterable[str]) -> dict[str, dict[str, Any]]:

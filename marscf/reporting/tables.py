@@ -95,13 +95,13 @@ def save(table: Table, out: str | Path) -> Table:
     )
     for suffix, text in ((".csv", table.csv()), (".html", page)):
         with replacing(f"{out}{suffix}") as temporary:
-            temporary.write_text(text)
+            temporary.write_text(text, encoding="utf-8")
     return table
 
 
 def saved(path: Path) -> tuple[str, str]:
     """Read a saved table for the page: its caption and the rest of its HTML, with links within the page."""
-    text = path.read_text().replace(f'href="{INDEX}#', 'href="#')
+    text = path.read_text(encoding="utf-8").replace(f'href="{INDEX}#', 'href="#')
     found = re.search(r"<table><caption>(.*?)</caption>(.*</table>)", text, re.DOTALL)
     if not found:
         raise MarscfError(f"{path} is not a table of this version; delete it and run the workflow again")
@@ -206,7 +206,11 @@ def fidelity(metrics: "pandas.DataFrame") -> Table:
         "Samples against real images: FID and KID (lower is better); inception score, precision (samples "
         "among the real images) and recall (real images among the samples) (higher is better)"
     )
-    return _run_table(metrics, caption, names_of("fidelity", metrics["metric"]))
+    shown = names_of("fidelity", metrics["metric"])
+    without = set(metrics["dataset"]) - set(metrics.loc[metrics["metric"].isin(shown), "dataset"])
+    if without:
+        caption += f". Not of {', '.join(sorted(map(sources.dataset_title, without)))}: no extractor"
+    return _run_table(metrics, caption, shown)
 
 
 def published_numbers(metrics: "pandas.DataFrame") -> Table:

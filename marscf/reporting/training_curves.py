@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marscf.errors import MarscfError
+from marscf.evaluation.measurements import read_measurements
 from marscf.files import read_json
 from marscf.reporting import sources, style
 from marscf.reporting.collect import training_minutes
@@ -31,7 +32,7 @@ def read_records(run: str | Path) -> list[dict[str, Any]]:
     """The records of a run's `log.jsonl`, none without it; raises `MarscfError` where it is damaged."""
     path = Path(run) / "log.jsonl"
     try:
-        return [json.loads(line) for line in path.read_text().splitlines()]
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except FileNotFoundError:
         return []
     except ValueError as error:
@@ -59,7 +60,7 @@ def read_log(run: str) -> "pandas.DataFrame | None":
 def flops_per_image(run: str | Path) -> float:
     """What training on one image takes, from the run's likelihood.json; NaN where that does not say it."""
     path = Path(run) / "likelihood.json"
-    entries = read_json(path)["measurements"] if path.is_file() else []
+    entries = read_measurements(path, Run.from_path(run)) if path.is_file() else []
     found = (1e9 * entry["value"] for entry in entries if entry["metric"] == "gflops_per_image")
     return next(found, math.nan)
 
@@ -94,8 +95,10 @@ def curves(runs: Sequence[str]) -> "Figure":
             if column != "minutes":
                 axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 10k
         row[0].set(ylabel="bits/dim", ylim=_range(shown.values()))
-        row[0].set_title(sources.dataset_title(dataset), loc="left")
-    handles = [Line2D([], [], **looks[name], label=sources.system_title(name)) for name in systems]
+        row[0].set_title(style.text(sources.dataset_title(dataset)), loc="left")
+    handles = [
+        Line2D([], [], **looks[name], label=style.text(sources.system_title(name))) for name in systems
+    ]
     handles.append(Line2D([], [], color="grey", lw=0.8, label="training batches (running median)"))
     handles.append(Line2D([], [], color="black", marker="*", ms=8, ls="", label="weights that were kept"))
     title = "lines with markers: validation images, averaged weights"

@@ -23,6 +23,7 @@ from marscf.data.arrays import open_split, read_manifest
 from marscf.devices import choose_device
 from marscf.errors import ConfigError, EvaluationError
 from marscf.evaluation.extractors import Extractor, load_extractor
+from marscf.evaluation.measurements import trial
 from marscf.files import digest, replacing, sha256_file
 from marscf.models import WEIGHTS, load
 from marscf.models.base import FlowModel
@@ -42,11 +43,12 @@ PARTS = "interpolation-parts"
 def settings_of(run: Run) -> tuple[Interpolation, Fidelity]:
     """Return a run's settings: its scale's entry for the dataset and system, else the defaults."""
     default = Interpolation(dataset=run.dataset, system=run.system)
-    scale = load_config().scales.get(run.scale)
+    config = load_config()
+    scale = config.scales.get(run.scale)
     if scale is None:
         return default, Fidelity(extractor="none")
     chosen = (e for e in scale.studies.interpolation if (e.dataset, e.system) == (run.dataset, run.system))
-    return next(chosen, default), scale.evaluation.fidelity
+    return next(chosen, default), scale.evaluation_on(config.datasets.get(run.dataset)).fidelity
 
 
 def limited(settings: Interpolation, images: int | None) -> Interpolation:
@@ -129,12 +131,17 @@ class Study:
 
 
 def interpolate_run(
-    folder: str | Path, device: str = "auto", images: int | None = None, scored: bool = True
+    folder: str | Path,
+    device: str = "auto",
+    images: int | None = None,
+    scored: bool = True,
+    report: bool = False,
 ) -> list[Path]:
     """Make a run's `interpolation.npz`, `.csv` and `_scores.csv`; return their paths.
 
-    `images` limits the pairs, see `limited`. Where nothing is `scored`, λ is the middle one. Raises
-    `ConfigError` for a model that has no latents.
+    `images` limits the pairs, see `limited`. Where nothing is `scored`, λ is the middle one. Either makes a
+    trial of it, in files beside, unless it is for the `report`. Raises `ConfigError` for a model that has no
+    latents.
     """
     folder = Path(folder)
     study = Study(folder, device, images, scored)
@@ -146,6 +153,8 @@ def interpolate_run(
     pairs, walks = study.measure("test", max(settings.pairs, settings.score_pairs), [LINE, shown])
 
     written = [folder / f"interpolation{end}" for end in (".npz", ".csv", "_scores.csv")]
+    if not report and (images is not None or not scored):
+        written = list(map(trial, written))
     with replacing(written[0]) as temporary:
         np.savez_compressed(
             temporary,
@@ -188,4 +197,4 @@ def _write_csv(path: Path, columns: list[str], rows: list[list[Any]]) -> None:
     text = io.StringIO(newline="")
     csv.writer(text).writerows([columns, *rows])
     with replacing(path) as temporary:
-        temporary.write_text(text.getvalue())
+        temporary.write_text(text.getvalue(), encoding="utf-8")

@@ -10,6 +10,7 @@ from torch import Tensor
 from marscf.data.arrays import open_split
 from marscf.devices import choose_device
 from marscf.errors import ConfigError
+from marscf.evaluation.measurements import trial
 from marscf.files import replacing
 from marscf.models import load
 from marscf.models.base import FlowModel
@@ -22,11 +23,14 @@ IMAGES = 256  # of the validation split; the test images are read by `marscf eva
 FILE = "latent_correlation.npz"
 
 
-def measure_latents(folder: str | Path, device: str = "auto", images: int | None = None) -> Path:
+def measure_latents(
+    folder: str | Path, device: str = "auto", images: int | None = None, report: bool = False
+) -> Path:
     """Write RUN/latent_correlation.npz: the correlations `latent` and `residual`, each `(C,C)`.
 
     `latent` is of the last level's latent of validation images, `residual` of the same standardised by the
-    run's own prior. `images` is how many at most. Raises `ConfigError` for a model without priors.
+    run's own prior. `images` is how many at most; it makes a trial of it, in a file beside, unless it is for
+    the `report`. Raises `ConfigError` for a model without priors.
     """
     folder = Path(folder)
     model = load(folder, choose_device(device))
@@ -38,14 +42,15 @@ def measure_latents(folder: str | Path, device: str = "auto", images: int | None
     with torch.no_grad():
         z = model.encode(x.to(model.device), noise)[-1]
         residual = residuals(model.last_prior, z, None)  # the last level has no context
-    with replacing(folder / FILE) as temporary:
+    path = folder / FILE if report or count == IMAGES else trial(folder / FILE)
+    with replacing(path) as temporary:
         np.savez(
             temporary,
             images=np.array(len(x)),
             latent=channel_correlation(z),
             residual=channel_correlation(residual),
         )
-    return folder / FILE
+    return path
 
 
 def channel_correlation(z: Tensor) -> np.ndarray:

@@ -196,7 +196,7 @@ def sweep(
             trained = weights if weights.is_file() else None
             for point, timing in _timed(its_points, record, where, trained, bar):
                 rows += _rows(point, timing, describe(where))
-    with replacing(out) as temporary, open(temporary, "w", newline="") as stream:
+    with replacing(out) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows([COLUMNS, *rows])
     return out
 

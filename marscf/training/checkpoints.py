@@ -1,5 +1,8 @@
 """Training states on disk: the two newest are kept, and a damaged one is refused.
 
+States of another config or other data are put aside, in `superseded/`, until the new training is done. Where
+the config is put back before, it goes on with them.
+
 A state is one `torch.save` archive of tensors and plain values, followed by the SHA-256 of all its bytes
 (`torch.load(path, weights_only=True)` reads it as it is). It is written beside its name and renamed.
 """
@@ -7,6 +10,7 @@ A state is one `torch.save` archive of tensors and plain values, followed by the
 import hashlib
 import io
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,18 +18,23 @@ from typing import Any
 import torch
 
 from marscf.errors import CheckpointError, MarscfError
-from marscf.files import replacing
+from marscf.files import replacing, sha256_file
 from marscf.runs import difference
 from marscf.settings import RunConfig
 
 _PATTERN = "state-*.pt"
+SUPERSEDED = "superseded"
+
+
+class OtherTraining(CheckpointError):
+    """A state is whole, but of another config or of other data."""
 
 
 class Checkpoints:
     """The states in a run's folder that belong to one config and one dataset."""
 
     def __init__(self, folder: Path, config: RunConfig, data_digest: str):
-        self.folder = folder
+        self.folder, self.aside = folder, folder / SUPERSEDED
         self.config, self.data_digest = config, data_digest
         self.refused: list[str] = []  # why the last `newest` refused states, one line each
         self._good: list[Path] = []  # known to be undamaged, oldest first
@@ -51,16 +60,33 @@ class Checkpoints:
     def newest(self, before: int | None = None) -> dict[str, Any] | None:
         """Load the newest good state (of fewer than `before` steps), or None; `refused` lists bad ones."""
         self.refused = []
-        for path in sorted(self.folder.glob(_PATTERN), reverse=True):
+        found = [*self.folder.glob(_PATTERN), *self.aside.glob(_PATTERN)]
+        for path in sorted(found, key=lambda path: (path.name, path.parent != self.aside), reverse=True):
             try:
                 state = self._read(path)
+            except OtherTraining as error:
+                if path.parent != self.aside:
+                    self.refused.append(str(error))
+                    self._put_aside(path)
+                continue
             except MarscfError as error:
                 self.refused.append(str(error))
                 continue
             if before is None or state["step"] < before:
-                self._good = [path]
+                own = self.folder / f"state-{state['step']:08d}.pt"
+                os.replace(path, own)  # where it was put aside
+                self._good = [own]
                 return state
         return None
+
+    def _put_aside(self, path: Path) -> None:
+        """Move a state of another training; its name has a part of its hash, since two may be of one step."""
+        self.aside.mkdir(exist_ok=True)
+        os.replace(path, self.aside / f"{path.stem}-{sha256_file(path)[:8]}.pt")
+
+    def finished(self) -> None:
+        """Delete what was put aside: the new training is done."""
+        shutil.rmtree(self.aside, ignore_errors=True)
 
     def discard(self, from_step: int) -> None:
         """Delete the states of `from_step` steps and more."""
@@ -90,7 +116,7 @@ class Checkpoints:
         config = RunConfig.from_json(state["config"], str(path))
         if config != self.config:
             changed = difference(config, self.config)
-            raise CheckpointError(f"{path} belongs to another config ({changed})")
+            raise OtherTraining(f"{path} belongs to another config ({changed})")
         if state["data_digest"] != self.data_digest:
-            raise CheckpointError(f"{path} was trained on other data than data/datasets holds now")
+            raise OtherTraining(f"{path} was trained on other data than data/datasets holds now")
         return state

@@ -21,8 +21,12 @@ def finish(
     model: DensityModel,
     record: Record,
     processes: Processes,
+    code: str,
 ) -> dict[str, Any]:
-    """Write the weights of `model` (the chosen ones) and the receipt, in the first process; return it."""
+    """Write the weights of `model` (the chosen ones) and the receipt, in the first process; return it.
+
+    `code` is the digest of the code that trained.
+    """
     if config.training.validates and record.best_bits_per_dim is None:
         raise MarscfError(
             f"{folder}: no validation was finite, so there are no weights to keep; see log.jsonl"
@@ -46,6 +50,7 @@ def finish(
         "rollbacks": record.rollbacks,
         "learning_rate_factor": record.learning_rate_factor,
         "events": record.events,
+        "code": code,
         "code_version": receipts.code_version(),
         "host": receipts.host(processes.device, processes.count),
     }

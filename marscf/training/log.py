@@ -33,7 +33,7 @@ class Log:
         kept = path.read_bytes().splitlines(keepends=True)[:lines] if lines and path.is_file() else []
         with replacing(path) as temporary:
             temporary.write_bytes(b"".join(kept))
-        self._file = path.open("a")
+        self._file = path.open("a", encoding="utf-8")
         self._tensorboard = _tensorboard(folder / "tensorboard", step)
         self._smooth: float | None = None
         self._bar = tqdm(

@@ -185,7 +185,9 @@ class Training:
             self.say(f"{self.folder} goes on at step {self.state.record.step} of {self.settings.steps}")
         elif refused:
             more = f" (and {len(refused) - 1} more refused)" if len(refused) > 1 else ""
-            self.say(f"{self.folder} starts anew: {refused[0]}{more}")
+            kept = self.checkpoints.aside
+            until = f"; what it was stays in {kept} until the new training is done" if kept.is_dir() else ""
+            self.say(f"{self.folder} starts anew: {refused[0]}{more}{until}")
 
     def open_log(self) -> Log:
         """Open the log where the state left it."""

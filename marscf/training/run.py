@@ -1,27 +1,66 @@
 """Train a run to its end: go on where it stopped, or give a finished one its receipt back."""
 
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from marscf.data.arrays import read_manifest
-from marscf.runs import run_config
+from marscf.data.arrays import dataset_of
+from marscf.errors import ConfigError
+from marscf.files import read_json, seed_from
+from marscf.runs import CONFIG, RECEIPT, other_code, run_config
+from marscf.settings import NAMES, TrainingSettings
 from marscf.training import receipt
 from marscf.training.interrupt import Stop
 
 
-def train_run(path: str | Path, device: str = "auto", stop: Stop | None = None) -> dict[str, Any]:
-    """Train a run until it is finished and return its receipt.
+def train_run(
+    path: str | Path, device: str = "auto", stop: Stop | None = None, again: bool = False
+) -> dict[str, Any]:
+    """Train a run until it is finished and return its receipt; a finished one only where it is to be `again`.
 
     Raises `Interrupted` when stopped (everything is saved), `ConfigError` and `DataError` for bad input,
     `MarscfError` where the disk is full or training diverges for good.
     """
     folder = Path(path)
     config = run_config(folder)
-    data_digest = read_manifest(config.dataset)["digest"]
-    if finished := receipt.restore(folder, config, data_digest):
-        print(f"marscf train: {folder} is finished ({finished['steps']} steps)", file=sys.stderr)
+    _check_own(folder)
+    data_digest = dataset_of(config)["digest"]
+    finished = receipt.restore(folder, config, data_digest)
+    if finished and not again:
+        line = f"{folder} is finished ({finished['steps']} steps)"
+        print(f"marscf train: {other_code(folder, config.model) or line}", file=sys.stderr)
         return finished
     from marscf.training.train import train
 
-    return train(folder, config, data_digest, device, stop or Stop())
+    return train(folder, config, data_digest, device, stop or Stop(), anew=bool(finished))
+
+
+def _imported_from(folder: Path) -> str | None:
+    path = folder / RECEIPT
+    return read_json(path).get("imported_from") if path.is_file() else None
+
+
+def _check_own(folder: Path) -> None:
+    """Raise `ConfigError` where a run's own `config.json` leaves open what is to be trained.
+
+    What reads weights may fill in defaults, because the weights are there. A training can not: it would
+    train something else than was meant.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        return
+    values = read_json(path)
+    if origin := _imported_from(folder):
+        raise ConfigError(f"{folder} holds weights imported from {origin}; train in another folder")
+    for field in fields(TrainingSettings):
+        if field.name not in values.get("training", {}):
+            raise ConfigError(
+                f"{path}: training: there is no {field.name!r} (default: {field.default!r}); add it"
+            )
+    seed_value = seed_from(*(values[name] for name in NAMES))
+    if values.get("seed_value", seed_value) != seed_value:
+        raise ConfigError(
+            f"{path}: seed_value: {values['seed_value']} does not belong to seed {values['seed']}; "
+            f"leave it out, or write {seed_value}"
+        )

@@ -2,6 +2,8 @@
 
 import contextlib
 import errno
+import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,28 +12,42 @@ from typing import Any
 import torch
 
 from marscf import models
+from marscf.code import behind
 from marscf.data.arrays import open_split, open_training
 from marscf.errors import Interrupted, MarscfError
 from marscf.models.base import DensityModel
+from marscf.runs import FINISHED, RECEIPT
 from marscf.settings import RunConfig
+from marscf.training.checkpoints import SUPERSEDED, Checkpoints
 from marscf.training.distributed import Processes, joined
 from marscf.training.finish import finish
 from marscf.training.interrupt import Stop
 from marscf.training.lock import locked
+from marscf.training.log import LOG, say
 from marscf.training.loop import Training
 from marscf.training.receipt import peak_memory
 from marscf.training.state import Record
 from marscf.training.validation import Validation
 
 
-def train(folder: Path, config: RunConfig, data_digest: str, device: str, stop: Stop) -> dict[str, Any]:
-    """Train a run to its end and return its receipt; see `marscf.training.run.train_run`."""
+def train(
+    folder: Path, config: RunConfig, data_digest: str, device: str, stop: Stop, anew: bool = False
+) -> dict[str, Any]:
+    """Train a run to its end and return its receipt; see `marscf.training.run.train_run`.
+
+    A finished run is trained `anew`; what is there is put aside until then.
+    """
+    code = behind("train", config.model)  # before: its files may be edited while it runs
     with (
         joined(device) as processes,
         _room(folder),
         locked(folder, processes.first),
         _deterministic(processes),
     ):
+        if anew:
+            if processes.first:
+                _put_aside(folder)
+            processes.from_first(None)  # the others wait
         if models.model_class(config.model).closed_form:
             model, record = _fit(folder, config, processes, stop)
         else:
@@ -39,7 +55,22 @@ def train(folder: Path, config: RunConfig, data_digest: str, device: str, stop: 
             model, record = state.averaged, state.record
             if state.best is not None:
                 model.load_state_dict(state.best)
-        return finish(folder, config, data_digest, model, record, processes)
+        receipt = finish(folder, config, data_digest, model, record, processes, code)
+        if processes.first:
+            Checkpoints(folder, config, data_digest).finished()
+        return receipt
+
+
+def _put_aside(folder: Path) -> None:
+    """Move all of a finished run; its receipt last, so that it is finished as long as it is whole."""
+    aside = folder / SUPERSEDED / "finished"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    states = [path.name for path in folder.glob("state-*.pt")]
+    for name in (*states, LOG, "tensorboard", models.WEIGHTS, FINISHED, RECEIPT):
+        if (folder / name).exists():
+            os.replace(folder / name, aside / name)
+    say(f"{folder} is trained anew; what was there is kept in {aside} until then")
 
 
 def _fit(folder: Path, config: RunConfig, processes: Processes, stop: Stop) -> tuple[DensityModel, Record]:

@@ -155,7 +155,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a table of trials, none where there is no file."""
     if not path.is_file():
         return []
-    with open(path, newline="") as stream:
+    with open(path, newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
 
@@ -191,4 +191,4 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     writer.writerows(rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
-        temporary.write_text(text.getvalue())
+        temporary.write_text(text.getvalue(), encoding="utf-8")

@@ -14,6 +14,7 @@ from marscf.cli import main
 from marscf.compat.code import Foreign
 from marscf.compat.importing import CODES, import_checkpoint, read_checkpoint
 from marscf.data import arrays
+from marscf.errors import CheckpointError
 from marscf.evaluation.measurements import read_per_image
 from marscf.evaluation.sampling import seeded
 from marscf.files import read_json, seed_from, sha256_file
@@ -57,8 +58,9 @@ def imported(coupling: str) -> Path:
 
 
 def measured(run: Path, *more: str) -> dict:
+    """The measurement, which is a trial where there is an option."""
     assert main(["evaluate", "as-published", str(run), *more]) in (0, None)
-    (entry,) = read_json(run / "as_published.json")["measurements"]
+    (entry,) = read_json(run / ("trial-as_published.json" if more else "as_published.json"))["measurements"]
     return entry
 
 
@@ -71,7 +73,7 @@ def test_affine_leaves_out_the_last_partial_batch_and_takes_the_scores_that_are_
     run = imported("affine")
     assert main(["evaluate", "as-published", str(run)]) == 2
     assert f"first measure all images: marscf evaluate likelihood {run}" in capsys.readouterr().err
-    main(["evaluate", "likelihood", str(run), "--draws", "1"])
+    main(["evaluate", "likelihood", str(run), "--draws", "1", "--report"])
     entry = measured(run)
     assert entry["metric"] == "bits_per_dim[as published]" and entry["n"] == 128
     assert entry["value"] == pytest.approx(bits_of_first(run, 128), rel=1e-12)
@@ -82,11 +84,12 @@ def test_affine_leaves_out_the_last_partial_batch_and_takes_the_scores_that_are_
 
 def test_mixlogcdf_keeps_dropout_on_and_gives_one_number_twice(dataset):
     run = imported("mixlogcdf")
-    main(["evaluate", "likelihood", str(run), "--draws", "1"])
+    main(["evaluate", "likelihood", str(run), "--draws", "1", "--report"])
     entry = measured(run)
     assert entry["n"] == 128 and "dropout on, a last partial batch of 64 left out" in entry["protocol"]
     assert measured(run) == entry
     assert measured(run, "--seed", "1")["value"] != entry["value"]
+    assert read_json(run / "as_published.json")["measurements"] == [entry]
     # By hand: the first batch in training mode, with the same random numbers.
     model, images = load(run).train(), torch.from_numpy(np.load("data/datasets/cifar10/test.npy")[:128])
     generators = [torch.Generator().manual_seed(seed_from("noise", 0, i)) for i in range(128)]
@@ -114,6 +117,15 @@ def test_residual_flow_s_own_estimator_has_the_mean_and_the_spread_of_its_code()
     assert error.max() < 4
     theirs = record["log_det_estimate_se"] * math.sqrt(24) / (784 * math.log(2))
     assert spread.mean() == pytest.approx(theirs.mean(), rel=0.3)
+
+
+def test_altered_weights_are_refused_with_the_command_that_imports_them(dataset):
+    run = imported("affine")
+    weights = bytearray((run / "weights.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (run / "weights.safetensors").write_bytes(weights)
+    with pytest.raises(CheckpointError, match=f"receipt tells of .*run: marscf checkpoints --run {run}"):
+        load(run)
 
 
 @pytest.mark.parametrize("receipt", [{}, {"imported_code": "glow-pytorch"}])

@@ -158,6 +158,15 @@ def test_a_misspelt_key_that_is_needed_is_called_misspelt(folder):
         load_config(folder)
 
 
+def test_a_file_that_is_no_text_is_named_and_what_a_system_leaves_is_not_read(folder):
+    (folder / "datasets" / "._digits.yaml").write_bytes(b"\x00\x05\x16\x07\x00\xff\xfe")
+    load_config(folder)
+    load_config.cache_clear()
+    (folder / "datasets" / "latin.yaml").write_bytes(b"title: Gem\xe4lde")
+    with pytest.raises(ConfigError, match=r"latin.yaml is not UTF-8; save it as UTF-8"):
+        load_config(folder)
+
+
 @pytest.mark.parametrize("key", ["datasets", "seeds"])
 def test_empty_lists_that_would_run_nothing(folder, key):
     edit(folder / "scales" / "quick.yaml", **{key: []})

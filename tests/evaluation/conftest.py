@@ -121,7 +121,9 @@ def workplace(prepared, monkeypatch, model):
         "data": {"shape": list(SHAPE), "grey_levels": LEVELS, "dims": 64, "augment": "none"},
     }
     (run / "config.json").write_text(json.dumps(config))
-    monkeypatch.setattr(models, "build", lambda config: GaussianFlow(SHAPE, LEVELS, **config.options))
+    monkeypatch.setattr(
+        models, "build", lambda config, allow=(): GaussianFlow(SHAPE, LEVELS, **config.options)
+    )
     models.save(model, RunConfig.from_json(config), run / models.WEIGHTS)
     return run
 

@@ -204,7 +204,7 @@ class Images(torch.utils.data.Dataset):
 
 
 def test_command_writes_every_number_with_its_card(workplace, extractor_at_hand):
-    arguments = ["evaluate", "fidelity", str(workplace), "--samples", "300", "--device", "cpu"]
+    arguments = ["evaluate", "fidelity", str(workplace), "--samples", "300", "--device", "cpu", "--report"]
     assert main(arguments) == 0
     first = (workplace / "fidelity.json").read_bytes()
     written = json.loads(first)
@@ -247,7 +247,8 @@ def test_command_writes_every_number_with_its_card(workplace, extractor_at_hand)
 
 def test_no_extractor_measures_nothing(workplace):
     assert main(["evaluate", "fidelity", str(workplace), "--extractor", "none"]) == 0
-    assert json.loads((workplace / "fidelity.json").read_text())["measurements"] == []
+    assert json.loads((workplace / "trial-fidelity.json").read_text())["measurements"] == []
+    assert not (workplace / "fidelity.json").exists()
 
 
 def test_bad_input_ends_in_one_line(workplace, capsys, monkeypatch):

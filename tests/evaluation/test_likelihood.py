@@ -159,7 +159,7 @@ def test_no_images_is_an_error(model, digits):
 
 
 def test_command_writes_the_file_and_the_same_file_again(workplace, capsys):
-    arguments = ["evaluate", "likelihood", str(workplace), "--device", "cpu", "--draws", "2"]
+    arguments = ["evaluate", "likelihood", str(workplace), "--device", "cpu", "--draws", "2", "--report"]
     assert main([*arguments, "--importance-samples", "4"]) == 0
     first = (workplace / "likelihood.json").read_bytes()
     images = (workplace / "likelihood.npz").read_bytes()
@@ -190,19 +190,30 @@ def test_command_writes_the_file_and_the_same_file_again(workplace, capsys):
 
 def test_image_by_image_in_the_order_of_the_test_split(workplace, model, digits):
     command = ["evaluate", "likelihood", str(workplace), "--device", "cpu", "--draws", "1", "--images", "7"]
-    assert main([*command, "--importance-samples", "0"]) == 0
+    assert main([*command, "--importance-samples", "0", "--report"]) == 0
     images = digits[0][1437:]  # as prepared
     expected = evaluate_likelihood(model, images[:7], draws=1).bound
     np.testing.assert_allclose(read_per_image(workplace).nats, expected, rtol=1e-5)
     assert read_per_image(workplace.parent) is None
 
 
-def test_a_part_of_the_test_images_is_said(workplace):
-    assert main(["evaluate", "likelihood", str(workplace), "--images", "10", "--device", "cpu"]) == 0
-    entry = json.loads((workplace / "likelihood.json").read_text())["measurements"][0]
-    assert "10 of 360 test images" in entry["protocol"]
-    assert entry["n"] == 10
-    assert main(["evaluate", "likelihood", str(workplace), "--images", "1000", "--device", "cpu"]) == 0
+@pytest.mark.parametrize("option", ["--images", "--draws", "--importance-samples", "--seed"])
+def test_a_trial_leaves_the_whole_measurement_and_says_what_it_is(workplace, option):
+    call = ["evaluate", "likelihood", str(workplace), "--device", "cpu"]
+    assert main(call) == 0
+    names = ("likelihood.json", "likelihood.npz")
+    whole = [(workplace / name).read_bytes() for name in names]
+    assert main([*call, option, "3"]) == 0
+    assert [(workplace / name).read_bytes() for name in names] == whole
+    entry = json.loads((workplace / "trial-likelihood.json").read_text())["measurements"][0]
+    if option == "--images":
+        assert "3 of 360 test images" in entry["protocol"] and entry["n"] == 3
+
+
+def test_what_changes_no_number_is_no_trial(workplace):
+    call = ["evaluate", "likelihood", str(workplace), "--device", "cpu"]
+    assert main([*call, "--images", "1000", "--draws", "4", "--batch-size", "100"]) == 0
+    assert not (workplace / "trial-likelihood.json").exists()
     entry = json.loads((workplace / "likelihood.json").read_text())["measurements"][0]
     assert entry["n"] == 360 and "360 test images, dims 64, no image dropped" in entry["protocol"]
 

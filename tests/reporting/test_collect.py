@@ -55,7 +55,9 @@ def test_nan_is_an_error_and_leaves_no_table(workdir, value):
 
 def test_measurements_of_another_run_are_refused(workdir):
     (Path(workdir[0]) / "likelihood.json").write_bytes((Path(workdir[1]) / "likelihood.json").read_bytes())
-    with pytest.raises(MarscfError, match="measure again"):
+    with pytest.raises(
+        MarscfError, match=r"was measured of .*, not of its folder; run: marscf evaluate likelihood"
+    ):
         collect("quick", workdir)
 
 

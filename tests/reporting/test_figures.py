@@ -53,6 +53,14 @@ def test_drawn_twice_gives_the_same_bytes(workdir, name):
     assert png.startswith(b"\x89PNG") and b"<svg" in svg and b"<dc:date>" not in svg
 
 
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_every_title_is_text(workdir, monkeypatch, name):
+    """Unbalanced mathematics would be an error; what is balanced would not be drawn as it stands."""
+    for kind in ("system", "dataset"):
+        monkeypatch.setattr(f"marscf.reporting.sources.{kind}_title", lambda name: "Notes of $5_to_$10")
+    style.save(DRAWINGS[name](workdir), "out")
+
+
 def test_grey_levels_are_stretched(workdir):
     found = samples.sources.samples(workdir[0])
     assert (found.min(), found.max()) == (0, 255)  # 0 … 16 on file

@@ -115,6 +115,15 @@ def test_page_says_why_there_is_no_fid_and_what_to_do(workdir):
     load_config.cache_clear()
 
 
+def test_page_says_which_run_other_code_trained(workdir):
+    collect("quick", workdir)
+    write_json(Path(workdir[0]) / "finished.json", {"code": "of an edited model"})
+    write_json(Path(workdir[1]) / "finished.json", {})
+    page, summary = write_index("quick").read_text(), Path("reports/quick/summary.txt").read_text()
+    said = [f"{run} was trained by other code than there is now" for run in workdir]
+    assert [line in page and line in summary for line in said] == [True, *[False] * (len(said) - 1)]
+
+
 def test_an_imported_run_has_the_command_that_imports_it(workdir):
     receipt = Path(workdir[0]) / "receipt.json"
     origin = {"imported_from": "theirs.pt", "imported_sha256": "0" * 64, "imported_code": "mar-scf"}
@@ -137,3 +146,22 @@ def test_run_of_another_config_is_refused(workdir):
 
 def test_page_says_a_verdict_in_words(page):
     assert '<li class="one-seed"><b class="verdict">one seed</b>' in page
+
+
+def test_a_narrowed_page_shows_its_own_selection_alone(workdir, another_run):
+    runs = [*workdir, another_run("residual-flow", 1.8, 0), another_run("marscf-mixlogcdf", 1.7, 0)]
+    collect("quick", runs)
+    made("fig08_mnist_samples", runs[3:])
+    made("fig07_sampling_speed", [])
+    histogram = [run for run in workdir if "/histogram/" in run]
+    collect("quick", histogram)
+    made("table_likelihood", histogram)
+    page = write_index("quick").read_text()
+    found = Page(page)
+    assert {link[1:] for link in found.links} <= set(found.ids)
+    assert "table_likelihood" in found.ids
+    assert not {"fig08_mnist_samples", "fig07_sampling_speed", "sampling-speed-sweep"} & set(found.ids)
+    assert {row.split(",")[2] for row in Path("reports/quick/metrics.csv").read_text().splitlines()[1:]} == {
+        "histogram",
+        "real",
+    }

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -5,6 +8,8 @@ import yaml
 
 from marscf.config import load_config
 from marscf.reporting import sources, style
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -45,3 +50,55 @@ def test_every_system_of_the_project_has_a_look_of_its_own(add):
     assert all(system.colour for system in load_config().systems.values())
     for kind in ("color", "marker"):
         assert len({look[kind] for look in looks.values()}) == len(looks)
+
+
+PERSONAL = [
+    "lines.linestyle: --\nsavefig.bbox: tight",
+    "text.usetex: True",
+    "axes.formatter.limits: 0, 0\naxes.facecolor: red\nsavefig.transparent: True",
+]
+DRAW = """
+import sys
+from matplotlib import pyplot
+from marscf.reporting import style
+style.use()
+figure, axes = pyplot.subplots()
+axes.plot([0, 1], [1, 2], label="a_b")
+axes.set_title("Digits 8×8")
+axes.legend()
+style.save(figure, sys.argv[1])
+"""
+
+
+def test_a_personal_matplotlibrc_changes_no_figure(tmp_path):
+    environment = {**os.environ, "MPLCONFIGDIR": str(tmp_path), "MPLBACKEND": "agg"}
+    drawn = []
+    for number, lines in enumerate(["", *PERSONAL]):
+        (tmp_path / "matplotlibrc").write_text(lines)
+        call = [sys.executable, "-c", DRAW, str(tmp_path / str(number))]
+        subprocess.run(call, check=True, cwd=REPOSITORY, env=environment)
+        drawn.append([(tmp_path / f"{number}.{kind}").read_bytes() for kind in ("png", "svg")])
+    assert drawn == [drawn[0]] * len(drawn)
+
+
+HOSTILE = ["Notes of $5_to_$10", "_hidden", r"\alpha$", "$x$", "a $ b", r"\$\$"]
+
+
+@pytest.mark.parametrize("title", HOSTILE)
+def test_a_title_is_drawn_letter_by_letter(title):
+    """Its outline is that of the same letters where matplotlib knows no mathematics."""
+    from matplotlib import pyplot, rc_context
+    from matplotlib.text import Text
+
+    style.use()
+    figure = pyplot.figure()
+    figure.canvas.draw()
+    shown = figure.add_artist(Text(0, 0, style.text(title)))
+    with rc_context({"text.parse_math": False}):
+        expected = figure.add_artist(Text(0, 0, title.replace("_hidden", "\u200a_hidden")))
+    assert shown.get_window_extent().bounds == expected.get_window_extent().bounds
+    axes = figure.add_subplot()
+    axes.plot([0], label=style.text(title))
+    assert len(axes.get_legend_handles_labels()[1]) == 1
+    figure.canvas.draw()
+    pyplot.close(figure)

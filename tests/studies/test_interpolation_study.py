@@ -145,11 +145,14 @@ def test_an_interrupted_study_goes_on_by_batches_of_pairs(run, monkeypatch):
 @pytest.mark.parametrize(("images", "pairs", "validation"), [(8, 2, 0), (60, 8, 2), (1000, 8, 4)])
 def test_fewer_pairs_where_fewer_images_are_asked_for(run, images, pairs, validation):
     """A path has three inner points, and there are nine choices: two validation pairs make 54 images."""
+    interpolate_run(run, "cpu")
+    whole = {path: path.read_bytes() for path in run.glob("interpolation*.*")}
     assert main(["study", "interpolate", str(run), "--device", "cpu", "--images", str(images)]) == 0
-    rows = read(run / "interpolation.csv")
+    assert whole == {path: path.read_bytes() for path in run.glob("interpolation*.*")}
+    rows = read(run / "trial-interpolation.csv")
     found = {split: {row["pair"] for row in rows if row["split"] == split} for split in ("test", "val")}
     assert (len(found["test"]), len(found["val"])) == (pairs, validation)
-    saved = np.load(run / "interpolation.npz")
+    saved = np.load(run / "trial-interpolation.npz")
     assert len(saved["images"]) == min(3, pairs) and float(saved["chosen"]) == 0.35
 
 

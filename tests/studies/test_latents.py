@@ -70,5 +70,7 @@ def test_a_run_is_measured(digits, make_run):
         assert saved["latent"].shape == saved["residual"].shape == (8, 8)
         np.testing.assert_allclose(saved["latent"], saved["residual"], atol=1e-4)
         assert saved["images"] == 20  # all validation images, of fewer than it takes
-    with np.load(latents.measure_latents(folder, "cpu", 8)) as saved:
-        assert saved["images"] == 8
+    for report, name in ((False, "trial-latent_correlation.npz"), (True, "latent_correlation.npz")):
+        written = latents.measure_latents(folder, "cpu", 8, report)
+        with np.load(written) as saved:
+            assert saved["images"] == 8 and written.name == name

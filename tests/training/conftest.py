@@ -8,7 +8,7 @@ import pytest
 import workers
 
 from marscf.config import load_config
-from marscf.files import write_json
+from marscf.files import seed_from, write_json
 from marscf.runs import CONFIG, Run
 from marscf.settings import DataSettings, RunConfig, TrainingSettings
 
@@ -50,7 +50,7 @@ def make_run(place):
         }
         config = RunConfig(
             **vars(run),
-            seed_value=7,
+            seed_value=seed_from(*vars(run).values()),
             model="tiny_model.Tiny" if system is None else system.model,
             options=options or {},
             training=TrainingSettings(**settings),

@@ -7,6 +7,7 @@ import pytest
 import torch
 from comparing import final_state
 
+from marscf.runs import difference
 from marscf.settings import DataSettings, RunConfig, TrainingSettings
 from marscf.training.checkpoints import Checkpoints
 
@@ -64,12 +65,35 @@ def test_another_config_or_other_data(checkpoints):
     assert changed.newest() is None
     assert "state-00000003.pt belongs to another config" in changed.refused[0]
     assert "training.learning_rate: 0.1, now 0.2" in changed.refused[0]
+    changed.save(3, {})
+    assert [p.name for p in folder.glob("*.pt")] == ["state-00000003.pt"]
+    assert len(list(changed.aside.iterdir())) == 2, "refusing deletes nothing"
     other_data = Checkpoints(folder, CONFIG, "other")
     assert other_data.newest() is None
-    assert "other data" in other_data.refused[0]
-    assert len(list(folder.iterdir())) == 2, "refusing deletes nothing"
-    changed.save(1, {})
-    assert [p.name for p in folder.iterdir()] == ["state-00000001.pt"]
+    assert "belongs to another config" in other_data.refused[0] and len(other_data.refused) == 1
+
+    back = Checkpoints(folder, CONFIG, "data")
+    assert torch.equal(back.newest()["weights"], torch.full((100,), 3.0))
+    assert [p.name for p in folder.glob("*.pt")] == ["state-00000003.pt"]
+    assert len(list(changed.aside.iterdir())) == 2, "the older of its own, and the other training's"
+    back.finished()
+    assert [p.name for p in folder.iterdir()] == ["state-00000003.pt"]
+
+
+def test_other_data(checkpoints):
+    other_data = Checkpoints(checkpoints.folder, CONFIG, "other")
+    assert other_data.newest() is None
+    assert "other data" in other_data.refused[0] and len(other_data.refused) == 2
+
+
+@pytest.mark.parametrize("name", ["checkpoint_every", "max_skips", "max_rollbacks"])
+def test_what_makes_no_other_training_makes_none_begin_anew(checkpoints, name):
+    again = Checkpoints(
+        checkpoints.folder, replace(CONFIG, training=replace(CONFIG.training, **{name: 7})), "data"
+    )
+    assert again.newest()["step"] == 3 and again.refused == []
+    both = replace(again.config, training=replace(again.config.training, learning_rate=0.3))
+    assert difference(CONFIG, both) == "training.learning_rate: 0.1, now 0.3"
 
 
 def test_the_first_save_after_going_on_keeps_the_state_it_came_from(checkpoints):

@@ -4,7 +4,9 @@ import re
 
 import pytest
 
+from marscf.code import behind
 from marscf.evaluation.inception import INCEPTION_FILE, INCEPTION_FOLDER, RECORD
+from marscf.files import write_json
 from marscf.reporting.catalogue import products
 
 
@@ -99,7 +101,7 @@ def test_fewer_images_reach_every_measurement(checkout):
     )
     for kind in kinds:
         found = [line for line in lines if line.startswith(kind)]
-        assert found and all(" --images 8 " in line for line in found), kind
+        assert found and all(" --images 8 --report " in line for line in found), kind
     assert [line for line in lines if line.startswith("sample") and " -n 8 " in line]
     assert [line for line in lines if line.startswith("study sampling-speed") and " --repeats 2 " in line]
     for line in commands(checkout, "--forceall", "--config", "images=1000", "systems=glow"):
@@ -119,6 +121,16 @@ def test_no_value_is_read_by_a_shell(fresh_checkout):
     text = (root / "logs" / "data" / "mnist.log").read_text()
     assert result.returncode and f"no file {mirror}/mnist/" in text  # the mirror was asked
     assert not (root / "harmed").exists()
+
+
+def test_a_run_that_other_code_trained_is_said_once_and_stays(fresh_checkout):
+    run = "data/runs/quick/digits/glow/seed0"
+    call = ("--dry-run", "--config", "systems=glow")
+    for code, said in (("of an edited model", 1), (behind("train", "multiscale_flow.MultiScaleFlow"), 0)):
+        write_json(fresh_checkout.root / run / "finished.json", {"code": code})
+        result = fresh_checkout.snakemake(*call)
+        line = f"snakemake: {run} was trained by other code than there is now; marscf train {run} --again"
+        assert result.stderr.splitlines().count(line) == said
 
 
 def test_without_inception_there_is_a_report_without_fid_until_the_weights_are_there(fresh_checkout):

@@ -19,17 +19,20 @@ from pydantic import Field
 # by module: a name like `parse` would replace Snakemake's own, which is global here
 from marscf import config as loader
 from marscf.code import behind
+from marscf.environment import given, switch
 from marscf.errors import ConfigError, MarscfError, nearest
+from marscf.data.prepare import recipe
+from marscf.data.sources import Store, source_digests
 from marscf.files import digest, read_json
 from marscf.compat.index import FOLDER, INDEX, published_runs
-from marscf.data.sources import Store
 from marscf.evaluation import inception
 from marscf.reporting.catalogue import planned, products
-from marscf.reporting.catalogue.product import Plan
-from marscf.runs import Run, identity
+from marscf.reporting.catalogue.product import Plan, judged
+from marscf.runs import Run, identity, other_code
 
 # `marscf` and `papermill` of the Python that runs Snakemake, activated or not
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]))
+os.environ.update(PYTHONUTF8="1")  # text is UTF-8 in every job, whatever the locale
 
 
 class Selection(loader.Strict):
@@ -82,6 +85,9 @@ try:
 except MarscfError as error:
     print(f"snakemake: {error}", file=sys.stderr)
     sys.exit(error.exit_code)
+if workflow.is_main_process:  # not once more in its jobs
+    for line in filter(None, (other_code(path, run.model) for path, run in TRAINED.items())):
+        print(f"snakemake: {line}", file=sys.stderr)
 
 RUN = "data/runs/{scale}/{dataset}/{system}/seed{seed}"
 LOGS = "logs/{scale}/{dataset}/{system}/seed{seed}"
@@ -150,7 +156,7 @@ def launcher(wildcards, resources):
     return f"torchrun --standalone --nproc-per-node {gpus} -m marscf" if gpus > 1 else "marscf"
 
 
-OFFLINE = os.environ.get("MARSCF_OFFLINE", "") not in ("", "0")
+OFFLINE = switch("MARSCF_OFFLINE")
 
 
 # ---- what could not be had, and is looked for again by each call that may find it: params that differ then
@@ -166,7 +172,7 @@ def missing_checkpoints(wildcards):
     """When published checkpoints were looked for in vain, where one of them may be found now."""
     path = FOLDER / INDEX
     names = [entry["checkpoint"] for entry in read_json(path)["missing"]] if path.is_file() else []
-    store = Store(Path("data/sources"), os.environ.get("MARSCF_MIRROR"), OFFLINE)
+    store = Store(Path("data/sources"), given("MARSCF_MIRROR"), OFFLINE)
     known = [CONFIG.checkpoints[name] for name in names if name in CONFIG.checkpoints]
     found = any(store.at_hand(checkpoint.name, checkpoint.source) for checkpoint in known)
     return path.stat().st_mtime if found or (names and not OFFLINE) else None
@@ -181,9 +187,13 @@ def code(stage):
 
 
 def dataset_digest(wildcards):
-    """The identity of what a dataset's arrays are made from."""
-    words = {"title", "licence", "cite", "note", "augment", "logit_margin"}  # which change no array
-    return digest(CONFIG.dataset(wildcards.dataset).model_dump(mode="json", exclude=words))[:16]
+    """The identity of what a dataset's arrays are made from, the user's own images included."""
+    dataset = CONFIG.dataset(wildcards.dataset)
+    try:
+        own = source_digests(dataset)
+    except MarscfError as error:  # one that cannot be read: the job says so
+        own = {"error": str(error)}
+    return digest([recipe(dataset), own])[:16]
 
 
 def published_entry(wildcards):
@@ -206,11 +216,9 @@ def settings(section):
 
 def extractor(wildcards):
     """The feature extractor's receipt, where it is one that is trained here."""
-    return (
-        f"data/extractors/digits-net/{wildcards.dataset}/receipt.json"
-        if FIDELITY.extractor == "digits-net"
-        else []
-    )
+    fidelity = SCALE.evaluation_on(CONFIG.dataset(wildcards.dataset)).fidelity
+    trained = fidelity.extractor == "digits-net"
+    return [f"data/extractors/digits-net/{wildcards.dataset}/receipt.json"] * trained
 
 
 def at_most(number=None):
@@ -220,6 +228,12 @@ def at_most(number=None):
 
 #: The same as an option of the commands.
 ONLY = "" if SELECTION.images is None else f"--images {SELECTION.images}"
+ONLY_REPORTED = ONLY and f"{ONLY} --report"  # of a measurement, which would be a trial otherwise
+
+
+def unscored(wildcards):
+    """Tells the interpolation study that there is no extractor for its scores."""
+    return "--no-scores --report" if plan().scale.evaluation.fidelity.extractor == "none" else ""
 
 
 def timed_receipts(wildcards=None):
@@ -251,16 +265,12 @@ NOTEBOOK = os.path.relpath(os.path.join(workflow.basedir, "workflow", "notebooks
 
 def measurements(wildcards=None):
     """Every file that `marscf report collect` puts together."""
-    judged = fidelity().extractor != "none"
-    parts = ["receipt", "likelihood"] + ["fidelity"] * judged
-    parts += ["as_published"] * SCALE.published
+    compared = judged(plan())
+    parts = ["receipt", "likelihood"] + ["as_published"] * SCALE.published
     files = [f"{run}/{part}.json" for run in runs() for part in parts]
-    if judged:
-        files += [
-            f"data/runs/{SCALE.name}/{dataset}/floor.json"
-            for dataset in dict.fromkeys(run.dataset for run in runs().values())
-        ]
-    return files
+    files += [f"{run}/fidelity.json" for run in compared]
+    datasets = dict.fromkeys(runs()[run].dataset for run in compared)
+    return files + [f"data/runs/{SCALE.name}/{dataset}/floor.json" for dataset in datasets]
 
 
 def likelihoods(wildcards=None):

@@ -13,7 +13,7 @@ rule likelihood:
     params:
         code=code("likelihood"),
         settings=settings(SCALE.evaluation.model_dump(mode="json", exclude={"fidelity", "grid"})),
-        only=ONLY and f"--images {at_most(SCALE.evaluation.images)}",
+        only=ONLY and f"--images {at_most(SCALE.evaluation.images)} --report",
         run=subpath(input.receipt, parent=True),
         device=device,
     shell:
@@ -86,7 +86,7 @@ rule fidelity:
     params:
         code=code("fidelity"),
         settings=settings(FIDELITY),
-        only=ONLY,
+        only=ONLY_REPORTED,
         run=subpath(input.receipt, parent=True),
         device=device,
     shell:
@@ -108,7 +108,7 @@ rule floor:
     params:
         code=behind("floor"),
         settings=settings(FIDELITY),
-        only=ONLY,
+        only=ONLY_REPORTED,
         folder=subpath(output.floor, parent=True),
         device=device,
     shell:

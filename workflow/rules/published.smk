@@ -47,7 +47,7 @@ rule as_published:
         **JOB,
     params:
         code=code("as-published"),
-        only=ONLY,
+        only=ONLY_REPORTED,
         run=subpath(input.receipt, parent=True),
         device=device,
     shell:

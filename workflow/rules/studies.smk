@@ -41,8 +41,8 @@ rule interpolation:
     params:
         code=code("interpolate"),
         settings=lambda wildcards: settings(plan().interpolated()[RUN.format(**wildcards)]),
-        scores=lambda wildcards: "--no-scores" if plan().scale.evaluation.fidelity.extractor == "none" else "",
-        only=ONLY,
+        scores=unscored,
+        only=ONLY_REPORTED,
         run=subpath(input.receipt, parent=True),
         device=device,
     shell:
@@ -62,7 +62,7 @@ rule latents:
         **JOB,
     params:
         code=code("latents"),
-        only=ONLY,
+        only=ONLY_REPORTED,
         run=subpath(input.receipt, parent=True),
         device=device,
     shell:

@@ -16,7 +16,7 @@ from typing import BinaryIO
 import numpy as np
 
 from marscf.config import Dataset
-from marscf.data.untrusted import unpack
+from marscf.data.untrusted import own, unpack
 from marscf.errors import ConfigError, DataError, nearest
 
 Part = tuple[str, np.ndarray, np.ndarray | None]
@@ -29,7 +29,6 @@ LARGEST_ARCHIVE = 1 << 32  # bytes of a decompressed CIFAR archive
 CIFAR_RECORD = 1 + 3 * 32 * 32  # a label, then the red, green and blue planes
 CIFAR_BATCHES = {f"data_batch_{i}.bin": "train" for i in range(1, 6)} | {"test_batch.bin": "test"}
 LARGEST_BATCH = 1 << 26  # bytes of one of them
-IMAGES = {".png": ("PNG",), ".jpg": ("JPEG",), ".jpeg": ("JPEG",)}
 
 
 def digits(files: dict[str, Path], shape: Shape) -> Iterator[Part]:
@@ -59,7 +58,7 @@ def idx(files: dict[str, Path], shape: Shape) -> Iterator[Part]:
             if count > LARGEST_LABELS:
                 raise DataError(f"{labels} claims {count:,} labels, more than is plausible; replace it")
             classes = np.frombuffer(unpack.read_exactly(stream, count, labels), np.uint8)
-            _expect_end(stream, labels)
+            unpack.expect_end(stream, labels)
         with unpack.open_gzip(images) as stream:
             count, height, width = _idx_header(stream, images, 3)
             if count != len(classes):
@@ -74,7 +73,7 @@ def idx(files: dict[str, Path], shape: Shape) -> Iterator[Part]:
                 content = unpack.read_exactly(stream, n * height * width, images)
                 pixels = np.frombuffer(content, np.uint8).reshape(n, 1, height, width)
                 yield split, pixels, classes[start : start + n]
-            _expect_end(stream, images)
+            unpack.expect_end(stream, images)
 
 
 def _idx_header(stream: unpack.Readable, path: Path, dimensions: int) -> tuple[int, ...]:
@@ -82,11 +81,6 @@ def _idx_header(stream: unpack.Readable, path: Path, dimensions: int) -> tuple[i
     if magic != bytes([0, 0, IDX_UINT8, dimensions]):
         raise DataError(f"{path} is no IDX file of {dimensions}-dimensional unsigned bytes; replace it")
     return struct.unpack(f">{dimensions}I", unpack.read_exactly(stream, 4 * dimensions, path))
-
-
-def _expect_end(stream: unpack.Readable, path: Path) -> None:
-    if stream.read(1):
-        raise DataError(f"{path} continues after what its header promises; replace it")
 
 
 def cifar_binary(files: dict[str, Path], shape: Shape) -> Iterator[Part]:
@@ -152,6 +146,7 @@ def _npz_batches(path: Path, shape: Shape) -> Iterator[tuple[np.ndarray, np.ndar
                 n = min(PART, len(classes) - start)
                 pixels = np.frombuffer(unpack.read_exactly(stream, n * size, place), np.uint8)
                 yield pixels.reshape(n, *shape), classes[start : start + n]
+            unpack.expect_end(stream, place)
 
 
 def _npz_labels(stream: BinaryIO, place: str) -> np.ndarray:
@@ -159,48 +154,37 @@ def _npz_labels(stream: BinaryIO, place: str) -> np.ndarray:
     if rest or count > LARGEST_LABELS:
         raise DataError(f"{place}: its labels are no plain list; replace it")
     classes = np.frombuffer(unpack.read_exactly(stream, count * dtype.itemsize, place), dtype)
+    unpack.expect_end(stream, place)
     if classes.min(initial=0) < 0 or classes.max(initial=0) > 0xFFFF:
         raise DataError(f"{place} has impossible labels; replace it")
     return classes.astype(np.uint16)
 
 
 def folder(files: dict[str, Path], shape: Shape) -> Iterator[Part]:
-    """The user's own folder of PNG and JPEG files, all of the dataset's shape; links are not followed.
-
-    Subfolders `train` and `test` are the splits; without them the test images are split off.
-    """
-    root = files["path"]
-    has_splits = (root / "train").is_dir() and (root / "test").is_dir()
-    for split in ("train", "test") if has_splits else ("all",):
+    """The user's own folder of PNG and JPEG files, all of the dataset's shape (`own` says which are read)."""
+    for part in own.folder_parts(files):
         found: list[np.ndarray] = []
-        for path in image_files(root / split if has_splits else root):
-            with unpack.damage(path):
-                if path.stat().st_size > 4 * unpack.LARGEST_IMAGE:
-                    raise DataError(f"{path} is larger than {4 * unpack.LARGEST_IMAGE:,} bytes; leave it out")
-                if path.suffix.lower() == ".png":
-                    image = unpack.read_png(path.read_bytes(), path, shape[0])
-                else:
-                    with open(path, "rb") as stream:
-                        image = unpack.decode_image(stream, path, shape[0], IMAGES[path.suffix.lower()])
-            if image.shape != tuple(shape):
-                raise DataError(
-                    f"{path} has shape {image.shape}, the dataset {tuple(shape)}; resize one of them"
-                )
-            found.append(image)
+        for path in part.folder.images:
+            found.append(_own_image(path, shape))
             if len(found) == PART:
-                yield split, np.stack(found), None
+                yield part.split, np.stack(found), None
                 found = []
         if found:
-            yield split, np.stack(found), None
+            yield part.split, np.stack(found), None
 
 
-def image_files(root: Path) -> list[Path]:
-    """The images in a folder and its subfolders, sorted; raises `DataError` where there are none."""
-    files = (path for path in sorted(root.rglob("*")) if path.suffix.lower() in IMAGES)
-    found = [path for path in files if path.is_file() and not path.is_symlink()]
-    if not found:
-        raise DataError(f"no images ({', '.join(IMAGES)}) in {root}; correct options.path")
-    return found
+def _own_image(path: Path, shape: Shape) -> np.ndarray:
+    with unpack.damage(path):
+        if path.stat().st_size > 4 * unpack.LARGEST_IMAGE:
+            raise DataError(f"{path} is larger than {4 * unpack.LARGEST_IMAGE:,} bytes; leave it out")
+        with open(path, "rb") as stream:
+            if path.suffix.lower() == ".png":
+                image = unpack.read_png(stream.read(), path, shape[0])
+            else:
+                image = unpack.decode_image(stream, path, shape[0], own.IMAGES[path.suffix.lower()])
+    if image.shape != tuple(shape):
+        raise DataError(f"{path} has shape {image.shape}, the dataset {tuple(shape)}; resize one of them")
+    return image
 
 
 def npy(files: dict[str, Path], shape: Shape) -> Iterator[Part]:
@@ -216,6 +200,7 @@ def npy(files: dict[str, Path], shape: Shape) -> Iterator[Part]:
                 n = min(PART, count - start)
                 content = unpack.read_exactly(stream, n * math.prod(shape), path)
                 yield split, np.frombuffer(content, np.uint8).reshape(n, *shape), None
+            unpack.expect_end(stream, path)  # several arrays can be saved into one file
 
 
 FORMATS: dict[str, Callable[..., Iterator[Part]]] = {
@@ -226,8 +211,7 @@ FORMATS: dict[str, Callable[..., Iterator[Part]]] = {
     "folder": folder,
     "npy": npy,
 }
-OWN = ("folder", "npy")  # formats whose sources are named by `options`, not downloaded
-SOURCES = {  # what the others are to be given
+SOURCES = {  # what the formats of datasets that are downloaded are to be given
     "digits": set(),
     "idx": {"train-images", "train-labels", "test-images", "test-labels"},
     "cifar-binary": {"archive"},

@@ -36,6 +36,7 @@ LARGEST_IMAGE = 1 << 24  # bytes of a PNG file
 LARGEST_SIDE = 4096  # pixels
 LARGEST_ZIP = 1 << 33  # bytes of all members of a zip archive
 LARGEST_DIRECTORY = 1 << 23  # bytes of the list of its members, which is read at once
+ORIENTATION = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # PNG texts that may hold it
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 DAMAGE = (
     OSError,
@@ -61,6 +62,8 @@ def damage(place: object) -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
+        if isinstance(error, OSError) and error.strerror:  # of the disk, not of the content
+            raise DataError(f"cannot read {place}: {error.strerror}; make it readable") from None
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise DataError(f"{place} is damaged or of another format ({reason}); replace it") from None
 
@@ -80,6 +83,12 @@ def read_exactly(stream: Readable, count: int, place: object) -> bytes:
     if len(content) != count:
         raise DataError(f"{place} is truncated: {count:,} bytes expected, {len(content):,} left; replace it")
     return content
+
+
+def expect_end(stream: Readable, place: object) -> None:
+    """Raise `DataError` where a stream goes on after all that its header promises."""
+    if stream.read(1):
+        raise DataError(f"{place} continues after what its header promises; replace it")
 
 
 def read_tar(
@@ -211,7 +220,7 @@ def read_png(content: bytes, place: object, channels: int) -> np.ndarray:
 
     Ours before Pillow's, which does not check the CRC of the pixels, and drops transparency and 16 bits
     silently. Every chunk's CRC is checked, and sizes before anything is decoded; only the chunks that hold
-    pixels reach the decoder. Transparency and 16 bits are refused.
+    pixels or may hold an orientation reach the decoder. Transparency and 16 bits are refused.
     """
     if content[:8] != PNG_SIGNATURE:
         raise DataError(f"{place} is no PNG image; replace it")
@@ -236,7 +245,8 @@ def read_png(content: bytes, place: object, channels: int) -> np.ndarray:
                 raise DataError(f"{place} has transparency or 16 bits; save it as 8-bit grey or RGB")
         if kind == b"tRNS":
             raise DataError(f"{place} has transparency; save it as 8-bit grey or RGB")
-        if kind in (b"IHDR", b"PLTE", b"IDAT", b"IEND"):
+        tells_orientation = kind == b"eXIf" or content[at + 8 : end].startswith(ORIENTATION)
+        if kind in (b"IHDR", b"PLTE", b"IDAT", b"IEND") or tells_orientation:
             kept += content[at:end]
         at = end
     if at != len(content):
@@ -245,8 +255,11 @@ def read_png(content: bytes, place: object, channels: int) -> np.ndarray:
 
 
 def decode_image(stream: BinaryIO, place: object, channels: int, kinds: tuple[str, ...]) -> np.ndarray:
-    """Decode an image of one of these Pillow formats to uint8 `(C,H,W)`; a grey one fills three channels."""
-    from PIL import Image
+    """Decode an image of one of these Pillow formats to uint8 `(C,H,W)`; a grey one fills three channels.
+
+    It is turned as its EXIF orientation says, as viewers show it.
+    """
+    from PIL import Image, ImageOps
 
     try:
         with damage(place), Image.open(stream, formats=kinds) as image:
@@ -254,7 +267,8 @@ def decode_image(stream: BinaryIO, place: object, channels: int, kinds: tuple[st
                 raise DataError(f"{place} has {image.size} pixels; at most {LARGEST_SIDE} per side are read")
             if image.mode not in ("1", "L", "P", "RGB"):
                 raise DataError(f"{place} has mode {image.mode}; save it as 8-bit grey or RGB")
-            pixels = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+            upright = ImageOps.exif_transpose(image)
+            pixels = np.asarray(upright.convert("RGB")).transpose(2, 0, 1)
     except Image.DecompressionBombError as error:
         raise DataError(f"{place}: {error}") from None
     if channels == 3:

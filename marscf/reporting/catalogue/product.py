@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from marscf.config import Interpolation, Scale
+from marscf.config import Interpolation, Scale, load_config
 from marscf.runs import Run
 from marscf.settings import RunConfig
 
@@ -37,6 +37,10 @@ class Plan:
 
     scale: Scale
     runs: Mapping[str, RunConfig]  # folder -> config
+
+    def datasets(self) -> list[str]:
+        """Names of the datasets of the runs."""
+        return list(dict.fromkeys(_names(run)[0] for run in self.runs))
 
     def run_of(self, dataset: str, system: str) -> list[str]:
         """The run that represents its system in figures and studies: its first seed. `[]` if not selected."""
@@ -77,8 +81,10 @@ def timed(plan: Plan) -> Runs:
 
 
 def judged(plan: Plan) -> Runs:
-    """All runs, at a scale that has a feature extractor for their samples."""
-    return [] if plan.scale.evaluation.fidelity.extractor == "none" else every(plan)
+    """The runs whose samples are compared with real images: their scale and dataset have an extractor."""
+    datasets = load_config().datasets
+    on = {name: plan.scale.evaluation_on(datasets.get(name)).fidelity for name in plan.datasets()}
+    return [run for run in plan.runs if on[_names(run)[0]].extractor != "none"]
 
 
 def interpolated(plan: Plan) -> Runs:
@@ -87,8 +93,8 @@ def interpolated(plan: Plan) -> Runs:
 
 
 def scored(plan: Plan) -> Runs:
-    """Runs of the interpolation study, at a scale that has a classifier for its images."""
-    return interpolated(plan) if judged(plan) else []
+    """Runs of the interpolation study that have a classifier for its images."""
+    return [run for run in interpolated(plan) if run in judged(plan)]
 
 
 def with_prior(plan: Plan) -> Runs:

@@ -1,0 +1,74 @@
+"""A run whose model, or whose training, has other code now than when it was trained."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from marscf import code
+from marscf.errors import Interrupted
+from marscf.files import read_json, write_json
+from marscf.runs import FINISHED, RECEIPT, other_code
+from marscf.training.interrupt import Stop
+from marscf.training.run import train_run
+
+MODEL = Path(__file__).with_name("tiny_model.py")
+
+
+def forget() -> None:
+    """Forget the files that were read: another process would not know them."""
+    sys.modules.pop("edited_model", None)
+    for function in (code.behind, code._needs, code._read, code._top):
+        function.cache_clear()
+
+
+@pytest.fixture
+def edited(place, make_run, monkeypatch):
+    """A finished run of a model that was edited since."""
+    shutil.copy(MODEL, place / "edited_model.py")
+    monkeypatch.syspath_prepend(place)
+    forget()
+    folder = make_run()
+    config = read_json(folder / "config.json")
+    write_json(folder / "config.json", {**config, "model": "edited_model.Tiny"})
+    monkeypatch.setenv("MARSCF_MODELS", "edited_model.Tiny")
+    receipt = train_run(folder, "cpu")
+    assert receipt["code"] == code.behind("train", "edited_model.Tiny")
+    assert other_code(folder, "edited_model.Tiny") is None
+    with (place / "edited_model.py").open("a", encoding="utf-8") as stream:
+        stream.write("\nX = 1\n")
+    forget()
+    return folder
+
+
+def test_a_finished_run_says_so_and_stays(edited, capsys):
+    receipt = read_json(edited / RECEIPT)
+    assert train_run(edited, "cpu") == receipt
+    assert f"other code than there is now; marscf train {edited} --again" in capsys.readouterr().err
+
+
+def test_again_trains_anew_and_keeps_the_old_until_it_is_done(edited, capsys):
+    old = {name: (edited / name).read_bytes() for name in (RECEIPT, FINISHED, "weights.safetensors")}
+    stop = Stop()
+    stop.reason = "a test"
+    with pytest.raises(Interrupted):
+        train_run(edited, "cpu", stop, again=True)
+    aside = edited / "superseded/finished"
+    assert {name: (aside / name).read_bytes() for name in old} == old
+    assert f"kept in {aside} until then" in capsys.readouterr().err
+    receipt = train_run(edited, "cpu", again=True)  # which goes on
+    assert receipt["code"] == code.behind("train", "edited_model.Tiny")
+    assert receipt["code"] != json.loads(old[RECEIPT])["code"]
+    assert receipt["weights_sha256"] == json.loads(old[RECEIPT])["weights_sha256"]
+    assert not aside.exists() and other_code(edited, "edited_model.Tiny") is None
+
+
+def test_a_receipt_without_it_says_nothing(edited, capsys):
+    for name in (RECEIPT, FINISHED):
+        receipt = read_json(edited / name)
+        del receipt["code"]
+        write_json(edited / name, receipt)
+    train_run(edited, "cpu")
+    assert "is finished" in capsys.readouterr().err
