@@ -33,8 +33,14 @@ class Curve:
 
     def until(self, images: float) -> "Curve":
         """The part of it up to so many images."""
-        seen = self.images <= images * (1 + 1e-9)
-        return Curve(self.run, self.images[seen], self.bits[seen])
+        return self._where(self.images <= images * (1 + 1e-9))
+
+    def late(self) -> "Curve":
+        """It without its beginning."""
+        return self._where(self.images >= BEGINNING * self.images.max(initial=0))
+
+    def _where(self, chosen: np.ndarray) -> "Curve":
+        return Curve(self.run, self.images[chosen], self.bits[chosen])
 
 
 def read_curve(run: str) -> Curve | None:
@@ -82,10 +88,8 @@ def value(law: np.ndarray, images: float | np.ndarray) -> np.ndarray:
 
 def settled(curve: Curve) -> Curve | None:
     """A curve without its beginning; None where too few validations are left for a fit."""
-    if not len(curve.images):
-        return None
-    late = curve.images >= BEGINNING * curve.images[-1]
-    return Curve(curve.run, curve.images[late], curve.bits[late]) if late.sum() >= LEAST else None
+    late = curve.late()
+    return late if len(late.images) >= LEAST else None
 
 
 def draws(curve: Curve, images: float) -> np.ndarray:

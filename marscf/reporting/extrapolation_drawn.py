@@ -115,7 +115,7 @@ def _number(metric: str, number: float, run: str | None = None, spread: float | 
 
 
 def figure(runs: Sequence[str]) -> "Figure":
-    """Draw validations over images, both axes of the images logarithmic, and the fits up to the budget."""
+    """Draw validations over images, on a logarithmic axis, and the fits up to the budget."""
     from matplotlib import pyplot
     from matplotlib.lines import Line2D
 
@@ -133,11 +133,7 @@ def figure(runs: Sequence[str]) -> "Figure":
         own = {system: curves for (of, system), curves in found.items() if of == dataset}
         for system, curves in own.items():
             _draw(axes, curves, looks[system])
-        late = [
-            curve.bits[curve.images >= BEGINNING * curve.images[-1]]
-            for curves in own.values()
-            for curve in curves
-        ]
+        late = [curve.late().bits for curves in own.values() for curve in curves]
         axes.set(xscale="log", xlabel="images trained on", ylabel="validation bits/dim")
         shown = np.concatenate([*late, *(line.get_ydata()[-1:] for line in axes.lines)])
         axes.set_ylim(0.95 * shown.min(), shown.max())

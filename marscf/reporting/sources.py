@@ -1,6 +1,7 @@
 """What figures and the page read about a run: names as printed, images, numbers."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,15 +51,17 @@ def measured_plan(scale: str) -> Plan:
     return Plan(load_config().scale(scale), {str(path): run_config(path) for path in paths})
 
 
+def measurement(run: str | Path, file: str, metric: str) -> dict[str, Any] | None:
+    """A run's entry of a metric, or None where it was not measured."""
+    path = Path(run) / file
+    entries = read_measurements(path, Run.from_path(run)) if path.is_file() else []
+    return next((entry for entry in entries if entry["metric"] == metric), None)
+
+
 def measured(run: str | Path, file: str, metric: str) -> str | None:
     """A run's number with its standard error, as printed, or None where it was not measured."""
-    path = Path(run) / file
-    if not path.is_file():
-        return None
-    for entry in read_measurements(path, Run.from_path(run)):
-        if entry["metric"] == metric:
-            return pretty(metric, entry["value"], entry["stderr"])
-    return None
+    entry = measurement(run, file, metric)
+    return pretty(metric, entry["value"], entry["stderr"]) if entry else None
 
 
 def samples(run: str | Path) -> np.ndarray:

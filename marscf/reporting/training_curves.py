@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marscf.errors import MarscfError
-from marscf.evaluation.measurements import read_measurements
 from marscf.files import read_json
 from marscf.reporting import sources, style
 from marscf.reporting.collect import training_minutes
@@ -43,7 +42,6 @@ def read_log(run: str) -> "pandas.DataFrame | None":
     """A run's `log.jsonl`, one row per record; None where nothing was trained (counted, or imported weights).
 
     `minutes` are those of `metrics.csv`, spread evenly over the steps, because each step costs the same.
-    `flops` are NaN where the run's likelihood was not measured, or by an older version.
     """
     import pandas
 
@@ -53,16 +51,14 @@ def read_log(run: str) -> "pandas.DataFrame | None":
     receipt = read_json(Path(run) / RECEIPT)
     total, _ = training_minutes(receipt) or (float("nan"), "")
     return frame.reindex(columns=[*frame, *({VALIDATION} - {*frame})]).assign(
-        minutes=frame["step"] / receipt["steps"] * total, flops=frame["images"] * flops_per_image(run)
+        minutes=frame["step"] / receipt["steps"] * total
     )
 
 
-def flops_per_image(run: str | Path) -> float:
-    """What training on one image takes, from the run's likelihood.json; NaN where that does not say it."""
-    path = Path(run) / "likelihood.json"
-    entries = read_measurements(path, Run.from_path(run)) if path.is_file() else []
-    found = (1e9 * entry["value"] for entry in entries if entry["metric"] == "gflops_per_image")
-    return next(found, math.nan)
+def _with_flops(run: str, log: "pandas.DataFrame") -> "pandas.DataFrame":
+    """A log with its `flops`; NaN where the run's likelihood was not measured, or by an older version."""
+    entry = sources.measurement(run, "likelihood.json", "gflops_per_image")
+    return log.assign(flops=log["images"] * (1e9 * entry["value"] if entry else math.nan))
 
 
 def _logs(runs: Sequence[str]) -> dict[str, "pandas.DataFrame"]:
@@ -76,7 +72,7 @@ def curves(runs: Sequence[str]) -> "Figure":
     from matplotlib.ticker import EngFormatter
 
     style.use()
-    logs = _logs(runs)
+    logs = {run: _with_flops(run, log) for run, log in _logs(runs).items()}
     if not logs:  # all systems are counted, not trained
         figure = pyplot.figure(figsize=(style.COLUMN, 1))
         figure.text(0.5, 0.5, "no system here is trained by steps", ha="center", va="center")

@@ -11,13 +11,12 @@ from marscf.runs import FINISHED, RECEIPT, run_config
 from marscf.training import receipt as receipts
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import numpy as np
 
     from marscf.models.base import DensityModel
 
-ROUND_FROM = (
-    3000  # numbers in a tensor: smaller ones, such as 1×1 convolutions, matter most and weigh nothing
-)
+#: Numbers in a tensor. Smaller ones, such as 1×1 convolutions, matter most and weigh nothing.
+ROUND_FROM = 3000
 LARGEST_CHANGE = 1e-3  # bits/dim
 IMAGES = 512
 BATCH = 64
@@ -38,8 +37,6 @@ def shrink(path: str | Path, device: str = "auto", images: int = IMAGES) -> str:
         MarscfError: where the run is not finished, or its validation bits/dim would change by more than
             `LARGEST_CHANGE`; then nothing is changed.
     """
-    import torch
-
     from marscf.data.arrays import open_split
     from marscf.devices import choose_device
 
@@ -50,20 +47,20 @@ def shrink(path: str | Path, device: str = "auto", images: int = IMAGES) -> str:
     receipt = read_json(folder / FINISHED)
     if stored := receipt.get("stored"):
         return f"nothing to do: {stored}"
-    x = torch.from_numpy(open_split(config.dataset, "val")[:images].copy())
+    seen = open_split(config.dataset, "val")[:images]
     on = choose_device(device)
     model, rounded = load(folder, on), weights.with_name("rounded.safetensors")
     before = weights.stat().st_size
     try:
         save(model, config, rounded, ROUND_FROM)
-        change = _bits_per_dim(load(rounded, on), x) - _bits_per_dim(model, x)
+        change = _bits_per_dim(load(rounded, on), seen) - _bits_per_dim(model, seen)
         if not abs(change) <= LARGEST_CHANGE:
             raise MarscfError(
                 f"{folder} is left as it is: in float16 its validation bits/dim change by {change:+.4f}, "
                 f"more than {LARGEST_CHANGE}"
             )
         receipt["stored"] = (
-            f"tensors of {ROUND_FROM:,} numbers or more in float16: {change:+.1e} bits/dim on {len(x)} "
+            f"tensors of {ROUND_FROM:,} numbers or more in float16: {change:+.1e} bits/dim on {len(seen)} "
             "validation images"
         )
         receipt["weights_sha256"] = sha256_file(rounded)
@@ -75,13 +72,8 @@ def shrink(path: str | Path, device: str = "auto", images: int = IMAGES) -> str:
     return f"{before / 1e6:.1f} → {weights.stat().st_size / 1e6:.1f} MB; {receipt['stored']}"
 
 
-def _bits_per_dim(model: "DensityModel", x: "Tensor") -> float:
-    import torch
+def _bits_per_dim(model: "DensityModel", images: "np.ndarray") -> float:
+    from marscf.evaluation.likelihood import evaluate_likelihood
 
-    generator, nats = torch.Generator().manual_seed(0), 0.0
-    with torch.no_grad():
-        for batch in x.split(BATCH):
-            torch.manual_seed(0)  # for models whose estimate draws more than its noise
-            noise = model.draw_noise(len(batch), generator)
-            nats -= float(model.log_prob(batch.to(model.device), noise).double().sum())
-    return nats / (len(x) * model.dims * math.log(2))
+    bound = evaluate_likelihood(model, images, draws=1, batch_size=BATCH).bound
+    return -float(bound.mean()) / (model.dims * math.log(2))

@@ -56,7 +56,7 @@ sized to stop there.""",
         kind="figure",
         title="Where the curves point to (extrapolated)",
         draw="marscf.reporting.extrapolation_drawn.figure",
-        inputs=("receipt.json", "likelihood.json"),
+        inputs=("receipt.json",),
         about=trained,
         text="""
 **Shown.** Validation bits/dim over the images trained on (lines with markers), and a power law through each
@@ -73,7 +73,7 @@ the last part of a run falls faster than a power law, because its learning rate 
         kind="table",
         title="What the curves say of the paper's training (extrapolated)",
         draw="marscf.reporting.extrapolation_drawn.table",
-        inputs=("receipt.json", "likelihood.json"),
+        inputs=("receipt.json",),
         about=trained,
         text="""
 **Shown.** For each system what it reached; how wrong a fit to the first half and the first quarter of its own
