@@ -23,8 +23,10 @@ PositiveFloat = float  # > 0
 NonNegativeFloat = float  # ≥ 0
 Probability = float  # 0 ≤ p < 1
 Margin = float | None  # 0 < m < 1/2, or None
+Dequantiser = dict[str, Any] | None  # the options of `marscf.models.dequantiser.LearnedDequantiser`, or None
 
 __all__ = [
+    "Dequantiser",
     "Literal",
     "Margin",
     "NonNegativeFloat",
@@ -38,6 +40,9 @@ __all__ = [
     "declared_options",
     "module_path",
 ]
+
+#: Whose options the option `dequantiser` of a flow holds.
+DEQUANTISER = "dequantiser.LearnedDequantiser"
 
 #: name → (annotation as text, default, `...` where there is none)
 Declared = dict[str, tuple[str, Any]]
@@ -82,6 +87,9 @@ def check_options(model: str, options: Mapping[str, Any]) -> None:
 
 def check_value(value: Any, annotation: str, place: str, declared_at: str) -> None:
     """Raise `ConfigError` where a value does not fit the text of an annotation."""
+    if annotation == "Dequantiser" and isinstance(value, Mapping):
+        check_options(DEQUANTISER, value)
+        return
     kinds = _kinds(ast.parse(annotation, mode="eval").body, declared_at)
     if not _fits(value, kinds):
         raise ConfigError(f"{place}: {value!r} is not {_words(kinds)}")
@@ -109,6 +117,7 @@ _KINDS: dict[str, _Kind] = {
     "PositiveFloat": (lambda v: _number(v) and v > 0, "a number above 0"),
     "NonNegativeFloat": (lambda v: _number(v) and v >= 0, "a number of at least 0"),
     "Probability": (lambda v: _number(v) and 0 <= v < 1, "a number in [0,1)"),
+    "Dequantiser": (lambda v: v is None, "the options of a dequantiser, or null"),
     "Margin": (lambda v: v is None or (_number(v) and 0 < v < 0.5), "a number in (0,0.5), or null"),
     "bool": (lambda v: isinstance(v, bool), "true or false"),
     "int": (_whole, "a whole number"),

@@ -1,6 +1,7 @@
 import pytest
 
 from marscf.config.declared import _TYPES, option_schema
+from marscf.config.parsing import parse
 from marscf.errors import ConfigError
 from marscf.options import _KINDS, check_options
 
@@ -77,4 +78,16 @@ def test_lists_are_checked_as_the_files_of_config_are(annotation, good, bad, tmp
 
 
 def test_every_type_that_the_files_of_config_know_is_known():
-    assert set(_KINDS) | {"Literal"} == set(_TYPES)
+    assert set(_KINDS) | {"Literal"} == set(_TYPES) | {"Dequantiser"}
+
+
+@pytest.mark.parametrize(
+    "read", [check_options, lambda model, given: parse(option_schema(model), given, "it")]
+)
+def test_the_options_of_a_dequantiser_are_checked_like_a_models_own(read):
+    for model in ("multiscale_flow.MultiScaleFlow", "residual_flow.ResidualFlow"):
+        for right in (None, {}, {"couplings": 2, "dropout": 0.1}):
+            read(model, {"dequantiser": right})
+        for wrong in ("yes", {"couplings": 0}, {"coupling": 1}, {"shape": [1, 2, 2]}, [2]):
+            with pytest.raises(ConfigError, match=r"dequantiser|coupling|shape"):
+                read(model, {"dequantiser": wrong})

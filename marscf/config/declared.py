@@ -9,7 +9,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from marscf.config.schemas import Margin, Probability, Strict
 from marscf.errors import ConfigError
-from marscf.options import Declared, declared_options
+from marscf.options import DEQUANTISER, Declared, declared_options
 from marscf.settings import TrainingSettings
 
 _TYPES = {
@@ -29,6 +29,9 @@ def _schema(name: str, declared: Declared, place: str) -> type[pydantic.BaseMode
     """Return the schema of what is declared; raises `ConfigError` for a type that is not known."""
     fields: dict[str, Any] = {}
     for option, (text, default) in declared.items():
+        if text == "Dequantiser":
+            fields[option] = (option_schema(DEQUANTISER) | None, default)
+            continue
         try:
             fields[option] = (eval(text, {"__builtins__": {}}, _TYPES), default)
         except (NameError, SyntaxError, TypeError):

@@ -22,7 +22,7 @@ from marscf.flows.pixels import Centre, Logit
 from marscf.kernels import graphs
 from marscf.kernels.cached import forget
 from marscf.kernels.graphs import Replays
-from marscf.options import Margin
+from marscf.options import Dequantiser, Margin
 from marscf.priors.prior import Prior
 
 if TYPE_CHECKING:
@@ -168,13 +168,22 @@ class FlowModel(DensityModel):
     With `logit_margin`, the flow sees `logit(margin + (1 - 2 margin) · pixel)` in place of the pixel, which
     spreads out black and white pixels. It is a bijection like any other: its log-determinant counts, and
     `decode` inverts it.
+
+    The dequantisation noise is uniform; with options for a `dequantiser` it is learned, `u ~ q(u|x)`. Then
+    `log_prob` estimates, with one draw of q's Gaussian noise, the bound
+    `log P(x) ≥ E_q[log p(y) - log q(u|x)] - D log(grey_levels)` (Flow++, arXiv 1902.00275, section 3.1).
     """
 
-    #: What `log_prob` is, without what `likelihood` adds of the pixels' transform.
-    bound: ClassVar[str] = "lower bound, uniform dequantisation"
-
-    def __init__(self, shape: Shape, grey_levels: int, logit_margin: Margin = None):
+    def __init__(
+        self, shape: Shape, grey_levels: int, logit_margin: Margin = None, dequantiser: Dequantiser = None
+    ):
         super().__init__(shape, grey_levels)
+        #: Maps images `y (B,C,H,W)` in [0,1] and Gaussian noise to `u` in (0,1) and `log q(u|x) (B,)` nats.
+        self.dequantiser: nn.Module | None = None
+        if dequantiser is not None:
+            from marscf.models.dequantiser import LearnedDequantiser
+
+            self.dequantiser = LearnedDequantiser(self.shape, **dequantiser)
         self.logit_margin = logit_margin
         #: What every image passes first: the logit, or nothing.
         self.pixels: Bijection = Centre() if logit_margin is None else Logit(logit_margin)
@@ -182,9 +191,10 @@ class FlowModel(DensityModel):
 
     @property
     def likelihood(self) -> str:
-        """See `DensityModel.likelihood`; names the logit's margin."""
-        margin = self.logit_margin
-        return self.bound if margin is None else f"{self.bound}, logit margin {margin:g}"
+        """See `DensityModel.likelihood`; names the dequantisation and the logit's margin."""
+        bound = "lower bound, uniform" if self.dequantiser is None else "ELBO, variational"
+        logit = "" if self.logit_margin is None else f", logit margin {self.logit_margin:g}"
+        return f"{bound} dequantisation{logit}"
 
     @property
     def last_prior(self) -> Prior | None:
@@ -192,12 +202,23 @@ class FlowModel(DensityModel):
         return None
 
     def draw_noise(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draw dequantisation noise `u` in [0,1), `(n,C,H,W)`."""
+        """Draw noise `(n,C,H,W)`: `u`, uniform in [0,1), or the dequantiser's, standard normal."""
         device = generator.device if generator is not None else "cpu"
-        return torch.rand(n, *self.shape, generator=generator, device=device).to(self.device)
+        draw = torch.rand if self.dequantiser is None else torch.randn
+        return draw(n, *self.shape, generator=generator, device=device).to(self.device)
+
+    def dequantise(self, x: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor | float]:
+        """Map `uint8` images and noise (drawn afresh when None) to `y` and `log q(u|x)`, `(B,)` nats or 0."""
+        noise = self.draw_noise(len(x)) if noise is None else noise
+        if self.dequantiser is None:
+            return self.to_continuous(x, noise), 0.0
+        middle = self.to_continuous(x)
+        recompute = self.activation_checkpointing
+        u, log_q = self.dequantiser(middle, noise.to(middle.dtype), recompute)
+        return middle + (u - 0.5) / self.grey_levels, log_q
 
     def to_continuous(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Map `uint8` images and noise in [0,1) (1/2 when None) to `y = (x+u)/grey_levels`."""
+        """Map `uint8` images and `u` in [0,1) (1/2 when None) to `y = (x+u)/grey_levels`."""
         check_images(x, self.shape)
         dtype = next(self.parameters()).dtype
         u = 0.5 if noise is None else noise.to(dtype)
@@ -209,10 +230,9 @@ class FlowModel(DensityModel):
         return levels.clamp(0, self.grey_levels - 1).to(torch.uint8)
 
     def log_prob(self, x: Tensor, noise: Tensor | None = None, estimate: Estimate | None = None) -> Tensor:
-        """See `DensityModel.log_prob`: `log p(y) - D log(grey_levels)`."""
-        if noise is None:
-            noise = self.draw_noise(len(x))
-        return self.log_density(self.to_continuous(x, noise)) - self.dims * math.log(self.grey_levels)
+        """See `DensityModel.log_prob`: `log p(y) - D log(grey_levels) - log q(u|x)`."""
+        y, log_q = self.dequantise(x, noise)
+        return self.log_density(y) - self.dims * math.log(self.grey_levels) - log_q
 
     @torch.no_grad()
     def sample(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
@@ -240,7 +260,8 @@ class FlowModel(DensityModel):
 
     def encode(self, x: Tensor, noise: Tensor | None = None) -> list[Tensor]:
         """Return the latents of `uint8` images; with `noise=None` at the middle of their grey level."""
-        return self.encode_continuous(self.to_continuous(x, noise))[0]
+        y = self.to_continuous(x) if noise is None else self.dequantise(x, noise)[0]
+        return self.encode_continuous(y)[0]
 
     def log_density(self, y: Tensor) -> Tensor:
         """Return `log p(y)`, `(B,)` nats, of continuous images."""

@@ -4,12 +4,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from marscf.errors import ConfigError
 from marscf.flows.chain import Chain
 from marscf.flows.checkerboard import Checkerboard
 from marscf.flows.halves import SwapHalves
 from marscf.models.flowpp_steps import Steps
 from marscf.nets.gated_attention import GatedBlock, GatedConv, learned_positions, position_code
 from marscf.nets.weight_norm import WeightNormConv2d
+from marscf.options import NonNegativeInt, PositiveInt, Probability
 from marscf.priors.gaussian import gaussian_log_density
 
 CONTEXT_CHANNELS = 32  # of the network that looks at the image
@@ -110,15 +112,59 @@ class VariationalDequantiser(nn.Module):
             )
         )
 
-    def forward(self, y: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, y: Tensor, eps: Tensor, recompute: bool = False) -> tuple[Tensor, Tensor]:
         """Map images `y (B,C,H,W)`, in [0,1], and Gaussian noise to `u` in (0,1) and `log q(u|x)`.
 
-        `log q (B,)` is in nats: `log N(ε) - log |∂u/∂ε|`.
+        `log q (B,)` is in nats: `log N(ε) - log |∂u/∂ε|`. `recompute` saves memory, see `Chain`.
         """
         h, _ = self.checkerboard(eps)
-        h, log_det = self.steps(h, self.context_net(y))
+        h, log_det = self.steps(h, self.context_net(y), recompute=recompute)
         h = self.checkerboard.inverse(h)
         log_slope = functional.logsigmoid(h) + functional.logsigmoid(-h)
         zero = eps.new_zeros(())
         log_density = gaussian_log_density(eps, zero, zero) - log_slope
         return torch.sigmoid(h), log_density.flatten(1).sum(1) - log_det
+
+
+class LearnedDequantiser(VariationalDequantiser):
+    """One for any flow: its keyword arguments are what the option `dequantiser` of a flow may hold.
+
+    Args:
+        shape: (C, H, W) of the images; W must be even.
+        couplings: checkerboard couplings.
+        blocks: gated convolution + attention blocks in each coupling's network.
+        channels: hidden channels of these networks.
+        components: logistics in each mixture.
+        heads: of the attention; they must divide `channels`.
+        dropout: in the networks, while training.
+        context_blocks: gated convolutions in the network that looks at the image.
+
+    Raises:
+        ConfigError: an odd width.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        *,
+        couplings: PositiveInt = 4,
+        blocks: PositiveInt = 2,
+        channels: PositiveInt = 32,
+        components: PositiveInt = 8,
+        heads: PositiveInt = 4,
+        dropout: Probability = 0.0,
+        context_blocks: NonNegativeInt = 2,
+    ):
+        if shape[2] % 2:
+            raise ConfigError(f"a dequantiser needs an even width, images are {shape[1]}×{shape[2]}")
+        net = {"heads": heads, "dropout": dropout, "dropped": "channels", "exit_elu": False}
+        steps = Steps(channels, components, "channel", "rotation", "sinusoidal", net)
+        super().__init__(
+            shape,
+            steps,
+            stripes=False,
+            couplings=couplings,
+            blocks=blocks,
+            context="full",
+            context_blocks=context_blocks,
+        )

@@ -1,11 +1,7 @@
 """Flow++ (Ho et al., arXiv 1902.00275): variational dequantisation, mixture couplings with attention."""
 
-import math
 from collections.abc import Iterator
 from typing import ClassVar, Literal
-
-import torch
-from torch import Tensor
 
 from marscf.errors import ConfigError
 from marscf.flows.bijection import Bijection
@@ -13,7 +9,7 @@ from marscf.flows.chain import Chain
 from marscf.flows.checkerboard import Checkerboard, UndoCheckerboard
 from marscf.flows.halves import SwapHalves
 from marscf.flows.squeeze import Squeeze
-from marscf.models.base import Estimate, Shape
+from marscf.models.base import Shape
 from marscf.models.dequantiser import VariationalDequantiser
 from marscf.models.flowpp_steps import Steps
 from marscf.models.one_latent import OneLatentFlow
@@ -24,9 +20,8 @@ class FlowPP(OneLatentFlow):
     """Logit, checkerboard couplings, squeeze, channel-wise couplings, checkerboard couplings; Gaussian prior.
 
     Before each coupling stand an ActNorm and, on each half by itself, an invertible 1×1 convolution; after it
-    the halves change places. The dequantisation noise is learned: `u ~ q(u|x)`, and q is itself a flow of
-    checkerboard couplings. With one draw of q's Gaussian noise, `log_prob` estimates the bound
-    `log P(x) ≥ E_q[log p(x + u) - log q(u|x)]` (section 3.1 of the paper).
+    the halves change places. The dequantisation noise is learned (see `FlowModel`), by a flow of checkerboard
+    couplings whose steps are those of the flow itself.
 
     The options from `split` on are those in which the authors' public code differs from this; the first value
     of each is the default. ActNorm per position and learned positions tie weights to one image size.
@@ -61,7 +56,6 @@ class FlowPP(OneLatentFlow):
             `channels`.
     """
 
-    bound = "ELBO, variational dequantisation"
     sampling_depends_on_weights = "Newton's method inverts the mixtures, in more steps where they are wide"
     replayable = True
     renamed: ClassVar = {
@@ -137,31 +131,6 @@ class FlowPP(OneLatentFlow):
             *couplings(channelwise, 4 * features, squeezed),
             *on_squares(checkerboard_after, 4 * features, squeezed),
         )
-
-    # ---- dequantisation
-
-    def draw_noise(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draw the Gaussian noise `(n,C,H,W)` of the dequantiser."""
-        device = generator.device if generator is not None else "cpu"
-        return torch.randn(n, *self.shape, generator=generator, device=device).to(self.device)
-
-    def dequantise(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Map `uint8` images and noise to `y = (x+u)/grey_levels` and `log q(u|x) (B,)` nats."""
-        middle = self.to_continuous(x)
-        u, log_q = self.dequantiser(middle, noise.to(middle.dtype))
-        return middle + (u - 0.5) / self.grey_levels, log_q
-
-    def log_prob(self, x: Tensor, noise: Tensor | None = None, estimate: Estimate | None = None) -> Tensor:
-        """See `DensityModel.log_prob`: `log p(y) - D log(grey_levels) - log q(u|x)`."""
-        y, log_q = self.dequantise(x, self.draw_noise(len(x)) if noise is None else noise)
-        return self.log_density(y) - self.dims * math.log(self.grey_levels) - log_q
-
-    def encode(self, x: Tensor, noise: Tensor | None = None) -> list[Tensor]:
-        """See `FlowModel.encode`; `noise` is the dequantiser's."""
-        y = self.to_continuous(x) if noise is None else self.dequantise(x, noise)[0]
-        return self.encode_continuous(y)[0]
-
-    # ---- the flow
 
     @property
     def latent_shapes(self) -> list[Shape]:

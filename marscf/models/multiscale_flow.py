@@ -15,7 +15,7 @@ from marscf.models.base import FlowModel, Shape, check_images, check_levels
 from marscf.nets.affine_net import AffineNet
 from marscf.nets.gated_attention import GatedAttentionNet
 from marscf.nets.modules import Modules
-from marscf.options import Margin, PositiveInt, Probability
+from marscf.options import Dequantiser, Margin, PositiveInt, Probability
 from marscf.priors.gaussian import GaussianPrior
 from marscf.priors.mar import MARPrior
 from marscf.priors.prior import Prior
@@ -40,7 +40,7 @@ class MultiScaleFlow(FlowModel):
         lstm_channels, lstm_layers: of a mAR prior; not used by a Gaussian one.
         pixel_scaling: `official` for the authors' `x/255 + u/256` in place of `(x+u)/256`.
         shift_first: of an affine coupling: shift, then scale, as in Glow's public code.
-        logit_margin: see `FlowModel`; the authors take no logit.
+        logit_margin, dequantiser: see `FlowModel`; the authors take no logit, and uniform noise.
 
     Raises `ConfigError` where the levels do not divide the image's sides.
     """
@@ -68,8 +68,9 @@ class MultiScaleFlow(FlowModel):
         pixel_scaling: Literal["even", "official"] = "even",
         shift_first: bool = False,
         logit_margin: Margin = None,
+        dequantiser: Dequantiser = None,
     ):
-        super().__init__(shape, grey_levels, logit_margin)
+        super().__init__(shape, grey_levels, logit_margin, dequantiser)
         check_levels(self.shape, levels)
         self.pixel_scaling = pixel_scaling
         self.squeeze = Squeeze()

@@ -17,7 +17,7 @@ from marscf.models.base import Estimate, Shape, check_levels
 from marscf.models.one_latent import OneLatentFlow
 from marscf.nets import counter_random
 from marscf.nets.lipschitz import FullyConnectedNet, LipschitzConv2d, LipschitzNet
-from marscf.options import Margin, NonNegativeInt, PositiveInt, PositiveInts, Probability
+from marscf.options import Dequantiser, Margin, NonNegativeInt, PositiveInt, PositiveInts, Probability
 
 TRAINING_EXACT_TERMS = 2
 LAW = Geometric(0.5)  # of the number of further terms
@@ -42,12 +42,12 @@ class ResidualFlow(OneLatentFlow):
     Args: shape: (C, H, W) of the images. grey_levels: number of values of a sub-pixel. levels: squeezes;
     there are `levels + 1` resolutions. blocks: residual blocks at each resolution; a list where they
     differ. channels: hidden channels of a block's network. fc_blocks: fully connected residual blocks at
-    the end. fc_channels: hidden units of their networks. lipschitz: bound on each layer's operator norm, in
-    (0,1). logit_margin: see `FlowModel`. exact_terms: terms of the series that evaluation always sums,
-    before the roulette. probes: random vectors per image that evaluation averages over. exact_dims: up to
-    so many sub-pixels evaluation takes the exact log-determinant from whole Jacobians. store_norms:
-    evaluation takes the operator norms that training followed last, as the authors' code does, and not
-    converged ones.
+    the end. fc_channels: hidden units of their networks. lipschitz: bound on each layer's operator norm,
+    in (0,1). logit_margin, dequantiser: see `FlowModel`. exact_terms: terms of the series that evaluation
+    always sums, before the roulette. probes: random vectors per image that evaluation averages over.
+    exact_dims: up to so many sub-pixels evaluation takes the exact log-determinant from whole Jacobians.
+    store_norms: evaluation takes the operator norms that training followed last, as the authors' code
+    does, and not converged ones.
     """
 
     sampling_depends_on_weights = "fixed-point inversion is slower the nearer Lipschitz constants are to 1"
@@ -68,8 +68,9 @@ class ResidualFlow(OneLatentFlow):
         probes: PositiveInt = 1,
         exact_dims: NonNegativeInt = 64,
         store_norms: bool = False,
+        dequantiser: Dequantiser = None,
     ):
-        super().__init__(shape, grey_levels, logit_margin)
+        super().__init__(shape, grey_levels, logit_margin, dequantiser)
         check_levels(shape, levels)
         numbers = [blocks] * (levels + 1) if isinstance(blocks, int) else blocks
         if len(numbers) != levels + 1:
@@ -182,10 +183,11 @@ class ResidualFlow(OneLatentFlow):
 
     def log_prob(self, x: Tensor, noise: Tensor | None = None, estimate: Estimate | None = None) -> Tensor:
         """See `DensityModel.log_prob`."""
-        y = self.to_continuous(x, self.draw_noise(len(x)) if noise is None else noise)
+        y, log_q = self.dequantise(x, noise)
         latents, log_det = self.encode_continuous(y, self.strategies(y, estimate))
-        return self.latent_log_prob(latents) + log_det - self.dims * math.log(self.grey_levels)
+        return self.latent_log_prob(latents) + log_det - self.dims * math.log(self.grey_levels) - log_q
 
     def encode(self, x: Tensor, noise: Tensor | None = None) -> list[Tensor]:
         """See `FlowModel.encode`; no log-determinant is estimated."""
-        return self.encode_continuous(self.to_continuous(x, noise), lambda x, place: None)[0]
+        y = self.to_continuous(x) if noise is None else self.dequantise(x, noise)[0]
+        return self.encode_continuous(y, lambda x, place: None)[0]

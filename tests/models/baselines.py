@@ -31,6 +31,8 @@ CIFAR = {**FLOWPP, **AUTHORS, "mixing": "identity", "context": "halves", "contex
 IMAGENET = {**FLOWPP, **AUTHORS, "mixing": "none", "context": "attention", "exit_elu": True}
 PIXELCNN = {"channels": 6, "blocks": 2, "first_kernel": 3, "kernel": 3, "head_channels": 5}
 RESIDUAL = {"levels": 1, "blocks": 1, "channels": 4}
+MULTI_SCALE = {"levels": 1, "steps": 2, "channels": 8, "lstm_channels": 4, "lstm_layers": 1}
+DEQUANTISER = {"couplings": 1, "blocks": 1, "channels": 4, "components": 2, "heads": 2, "context_blocks": 1}
 
 #: name → model and options; every one takes (C, H, W) with H even and W divisible by 4
 BASELINES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -47,6 +49,14 @@ BASELINES: dict[str, tuple[str, dict[str, Any]]] = {
     "residual-flow by roulette": (
         "residual_flow.ResidualFlow",
         {**RESIDUAL, "exact_dims": 0, "exact_terms": 4, "probes": 2},
+    ),
+    "marscf flow, learned dequantisation": (
+        "multiscale_flow.MultiScaleFlow",
+        {**MULTI_SCALE, "logit_margin": 0.05, "dequantiser": DEQUANTISER},
+    ),
+    "residual-flow, learned dequantisation": (
+        "residual_flow.ResidualFlow",
+        {**RESIDUAL, "exact_dims": 10_000, "dequantiser": DEQUANTISER},
     ),
 }
 FLOWS = [name for name in BASELINES if "flow" in name]
