@@ -16,10 +16,10 @@ from marscf.devices import choose_device
 from marscf.errors import EvaluationError
 from marscf.evaluation.likelihood import evaluate_likelihood, kept_scores, mean_and_error
 from marscf.evaluation.measure_likelihood import settings_of
+from marscf.evaluation.measured import read_per_image
 from marscf.evaluation.measurements import (
     PER_IMAGE,
     measurement,
-    read_per_image,
     trial,
     weights_hash,
     write_measurements,

@@ -31,24 +31,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Likelihood:
-    """Per-image log-likelihoods in nats, float64.
+    """Log-likelihoods `nats (N,P)`, float64, of N images in P draws of the noise.
 
-    `bound (N,)` is the mean over the draws, `importance_weighted (N,)` their log-mean-exp (None where it was
-    not asked for, or the model takes no noise), `draws` and `importance_samples` how many were taken: 0 where
-    the model takes no noise and was scored once. `estimate` is which estimate of a stochastic log-determinant
-    was taken, None where the model has none.
+    The bound is over the first `draws` of them, the importance-weighted one over the first
+    `importance_samples`: 0 where the model takes no noise and was scored once. `estimate` is which estimate
+    of a stochastic log-determinant was taken, None where the model has none.
     """
 
-    bound: np.ndarray
-    importance_weighted: np.ndarray | None
+    nats: np.ndarray
     draws: int
     importance_samples: int
     estimate: "Estimate | None" = None
+
+    @property
+    def bound(self) -> np.ndarray:
+        """The mean over the draws, `(N,)` nats."""
+        mean: np.ndarray = self.nats[:, : max(self.draws, 1)].mean(axis=1)
+        return mean
+
+    @property
+    def importance_weighted(self) -> np.ndarray | None:
+        """The log-mean-exp over the draws, `(N,)` nats; None where it was not asked for."""
+        return _log_mean_exp(self.nats[:, : self.importance_samples]) if self.importance_samples else None
 
 
 #: The most that a stochastic log-determinant may add to the standard error of the mean, in bits/dim.
 LARGEST_ESTIMATION_ERROR = 0.002
 ESTIMATED_TWICE = 64  # images that tell how large it is
+TRAINING_IMAGES = 500  # scored besides: how far training and test images are apart
 
 
 def evaluate_likelihood(
@@ -110,9 +120,7 @@ def evaluate_likelihood(
         nats = np.array(
             fill(path, shape, np.float64, score, batch_size, desc="likelihood", progress=progress)
         )
-    bound = nats[:, : max(draws, 1)].mean(axis=1)
-    importance_weighted = _log_mean_exp(nats[:, :importance_samples]) if importance_samples else None
-    return Likelihood(bound, importance_weighted, draws, importance_samples, estimate)
+    return Likelihood(nats, draws, importance_samples, estimate)
 
 
 def _noise(model: "DensityModel", generators: list[torch.Generator]) -> torch.Tensor | None:
@@ -179,43 +187,61 @@ def likelihood_measurements(
     *,
     dims: int,
     available: int,
+    training: Likelihood | None = None,
     flops: float | None = None,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
     """Return `bits_per_dim`, `nats_per_image`, `bits_per_dim_iw` (where asked for) and what the model costs.
 
-    `dims` is what bits/dim divides by; `available` how many test images the dataset has; `flops` what
-    training on one image takes.
+    `dims` is what bits/dim divides by; `available` how many test images the dataset has; `training` the
+    scores of training images, for `bits_per_dim_train`; `flops` what training on one image takes.
     """
-    count = len(result.bound)
+    count = len(result.nats)
     which = (
-        "test images, dims {}, no image dropped"
+        f"test images, dims {dims}, no image dropped"
         if count == available
-        else f"of {available} test images, dims {{}}"
+        else f"of {available} test images, dims {dims}"
     )
-    name, ending = model.likelihood, f"{count} {which.format(dims)}, float32"
-    if result.estimate is not None:
-        name = f"{name}, {result.estimate.probes} probe(s) an image"
-        ending = f"the log-determinant's error below {LARGEST_ESTIMATION_ERROR} bits/dim, {ending}"
-    protocol, weighted = f"{name}, {ending}", ""
-    if result.draws:
-        noise = f"{ending}, noise seed {seed}"
-        protocol = f"{name}, {result.draws} draw{'s' * (result.draws > 1)}, {noise}"
-        weighted = f"{name}, importance-weighted over {result.importance_samples} draws, {noise}"
     scale = -1 / (dims * math.log(2))
+    protocol = _protocol(result, model, f"{count} {which}", seed)
     entries = [
         measurement("bits_per_dim", *mean_and_error(result.bound * scale), count, protocol),
         measurement("nats_per_image", *mean_and_error(-result.bound), count, protocol),
     ]
     if result.importance_weighted is not None:
         value = mean_and_error(result.importance_weighted * scale)
+        weighted = _protocol(result, model, f"{count} {which}", seed, weighted=True)
         entries.append(measurement("bits_per_dim_iw", *value, count, weighted))
+    if training is not None:
+        chosen = f"{len(training.nats)} training images, dims {dims}"
+        value = mean_and_error(training.bound * scale)
+        protocol = _protocol(training, model, chosen, seed)
+        entries.append(measurement("bits_per_dim_train", *value, len(training.nats), protocol))
     parameters = sum(parameter.numel() for parameter in model.parameters())
     entries.append(measurement("parameters", parameters, None, 1, "trainable numbers"))
     if flops is not None:
         counted = "convolutions and matrix products of the loss and its gradients, counted, not timed"
         entries.append(measurement("gflops_per_image", flops / 1e9, None, 1, counted))
     return entries
+
+
+def _protocol(
+    result: Likelihood, model: "DensityModel", images: str, seed: int, weighted: bool = False
+) -> str:
+    """What was scored, how, as one line."""
+    parts = [model.likelihood]
+    if result.estimate is not None:
+        parts[0] += f", {result.estimate.probes} probe(s) an image"
+    if weighted:
+        parts.append(f"importance-weighted over {result.importance_samples} draws")
+    elif result.draws:
+        parts.append(f"{result.draws} draw{'s' * (result.draws > 1)}")
+    if result.estimate is not None:
+        parts.append(f"the log-determinant's error below {LARGEST_ESTIMATION_ERROR} bits/dim")
+    parts += [images, "float32"]
+    if result.draws:
+        parts.append(f"noise seed {seed}")
+    return ", ".join(parts)
 
 
 def mean_and_error(values: np.ndarray) -> tuple[float, float | None]:

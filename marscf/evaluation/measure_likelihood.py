@@ -1,5 +1,6 @@
 """The likelihood of a run: which images are scored, how, and what is written."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,12 @@ from marscf.config import Evaluation, load_config
 from marscf.data.arrays import dataset_of, open_split
 from marscf.devices import choose_device
 from marscf.evaluation.flops import training_flops
-from marscf.evaluation.likelihood import evaluate_likelihood, kept_scores, likelihood_measurements
+from marscf.evaluation.likelihood import (
+    TRAINING_IMAGES,
+    evaluate_likelihood,
+    kept_scores,
+    likelihood_measurements,
+)
 from marscf.evaluation.measurements import PerImage, trial, weights_hash, write_measurements, write_per_image
 from marscf.evaluation.stream import discard
 from marscf.models import load
@@ -50,21 +56,40 @@ def measure_likelihood(
     weights, data = weights_hash(path), dataset_of(config)["digest"]
     names = {"weights": weights, "data": data, "count": count, "device": device, **how}
     kept = kept_scores(model, **names)
-    result = evaluate_likelihood(model, available[:count], **how, kept=kept, progress=progress)
+    images_scored = np.array(available[:count])
+    result = evaluate_likelihood(model, images_scored, **how, kept=kept, progress=progress)
+    training = evaluate_likelihood(
+        model, some_training_images(config.dataset, count), **{**how, "importance_samples": 0}
+    )
     dims = config.data.dims
-    flops = training_flops(model, torch.from_numpy(np.array(available[0])))
     entries = likelihood_measurements(
-        result, model, dims=dims, available=len(available), flops=flops, seed=seed
+        result,
+        model,
+        dims=dims,
+        available=len(available),
+        training=training,
+        flops=training_flops(model, torch.from_numpy(images_scored[0])),
+        seed=seed,
     )
     origin, out = {"weights_sha256": weights, "data_digest": data}, path / "likelihood.json"
+    origin["images_sha256"] = hashlib.sha256(images_scored.data).hexdigest()
     said = {"draws": settings.draws, "importance_samples": settings.importance_samples, "seed": 0}
     if report or (count == asked and all(how[name] == said[name] for name in said)):
-        origin["per_image_sha256"] = write_per_image(path, PerImage(result.bound, dims, data))
+        origin["per_image_sha256"] = write_per_image(
+            path, PerImage(result.nats, max(result.draws, 1), result.importance_samples, dims, data)
+        )
     else:
         out = trial(out)
     write_measurements(out, Run.from_path(path), entries, **origin)
     discard(kept)
     return entries
+
+
+def some_training_images(dataset: str, most: int) -> np.ndarray:
+    """Return `TRAINING_IMAGES` training images or `most`, whichever is less: a seeded choice."""
+    images = open_split(dataset, "train")
+    order = np.random.default_rng(0).permutation(len(images))
+    return images[np.sort(order[: min(TRAINING_IMAGES, most)])]
 
 
 def settings_of(path: Path) -> Evaluation:

@@ -1,38 +1,47 @@
 """Measurement files: numbers with a standard error, a sample size and the line that makes them comparable.
 
-Beside a run's `likelihood.json` lies `likelihood.npz`, its test images one by one: two systems are compared
-image by image.
+Beside a run's `likelihood.json` lies `likelihood.npz`, its test images one by one and draw by draw: two
+systems are compared image by image, and the numbers can be calculated again. `marscf.evaluation.measured`
+reads both.
 """
 
 import math
-import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from marscf.data.arrays import MANIFEST, read_manifest
-from marscf.errors import EvaluationError, MarscfError
-from marscf.files import digest, read_json, replacing, sha256_file, write_json
-from marscf.runs import DATASETS, RECEIPT, Run
+from marscf.errors import EvaluationError
+from marscf.files import digest, replacing, sha256_file, write_json
+from marscf.runs import Run
 
 PER_IMAGE = "likelihood.npz"
 FIELDS = ("metric", "value", "stderr", "n", "protocol")  # of each measurement
 #: What a measurement was made from.
-ORIGIN = ("weights_sha256", "data_digest", "per_image_sha256")
+ORIGIN = ("weights_sha256", "data_digest", "images_sha256", "per_image_sha256")
 
 
 @dataclass(frozen=True)
 class PerImage:
-    """Log-likelihoods `nats (N,)`, float64, of the first N test images, in their order.
+    """Log-likelihoods `scores (N,P)`, float64, of the first N test images, in their order, in P draws.
 
-    `dims` is what bits/dim divides by, `data` the digest of the dataset that the images are of.
+    The bound is the mean over the first `draws`, the importance-weighted bound is over the first
+    `importance_samples` (0: there is none). `dims` is what bits/dim divides by, `data` the digest of the
+    dataset that the images are of.
     """
 
-    nats: np.ndarray
+    scores: np.ndarray
+    draws: int
+    importance_samples: int
     dims: int
     data: str
+
+    @property
+    def nats(self) -> np.ndarray:
+        """The bound of each image, `(N,)`."""
+        mean: np.ndarray = self.scores[:, : self.draws].mean(axis=1)
+        return mean
 
     @property
     def bits_per_dim(self) -> np.ndarray:
@@ -64,64 +73,11 @@ def trial(path: Path) -> Path:
     return path.with_name(f"trial-{path.name}")
 
 
-def read_measurements(path: Path, run: Run) -> list[dict[str, Any]]:
-    """Return the measurements of a file; raises `MarscfError` where it is not what `run`'s folder has now.
-
-    It names the file where that was altered, and the command where it was measured of another run, of other
-    weights or of other data.
-    """
-    content = read_json(path)
-    again = f"run: marscf evaluate {path.stem.replace('_', '-')} {path.parent}"
-    try:
-        known = dict(content)
-        stated = known.pop("digest", None)
-        whole = known.keys() <= {"run", "measurements", *ORIGIN} and (
-            stated is None or stated == digest(known)
-        )
-        of, measurements = Run(**known["run"]), known["measurements"]
-        fields = all(entry.keys() == set(FIELDS) for entry in measurements)
-    except (KeyError, TypeError, AttributeError, ValueError):
-        whole = fields = False
-    if not (whole and fields):
-        raise MarscfError(f"{path} is damaged or was altered; {again}")
-    if of != run:
-        raise MarscfError(f"{path} was measured of {of.path}, not of its folder; {again}")
-    for name, (what, value) in _origin(path.parent, run).items():
-        if value is not None and known.get(name, value) != value:
-            raise MarscfError(f"{path} was measured {what} than {path.parent} has now; {again}")
-    return measurements
-
-
-def _origin(folder: Path, run: Run) -> dict[str, tuple[str, str | None]]:
-    """What the measurements in a folder have to be made from, as far as it is known here."""
-    receipt = read_json(folder / RECEIPT) if (folder / RECEIPT).is_file() else {}
-    manifest = DATASETS / run.dataset / MANIFEST
-    data = read_manifest(run.dataset)["digest"] if manifest.is_file() else receipt.get("data_digest")
-    scores = folder / PER_IMAGE
-    return {
-        "weights_sha256": ("with other weights", receipt.get("weights_sha256")),
-        "data_digest": ("on other data", data),
-        "per_image_sha256": ("with other scores", sha256_file(scores) if scores.is_file() else None),
-    }
-
-
 def write_per_image(run: str | Path, scores: PerImage) -> str:
     """Write RUN/likelihood.npz, atomically, and return its SHA-256; the same scores give the same bytes."""
     with replacing(Path(run) / PER_IMAGE) as temporary:
         np.savez(temporary, **vars(scores))
         return sha256_file(temporary)
-
-
-def read_per_image(run: str | Path) -> PerImage | None:
-    """Read RUN/likelihood.npz, None where there is none; raises `MarscfError` where it is damaged."""
-    path = Path(run) / PER_IMAGE
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            return PerImage(content["nats"], int(content["dims"]), str(content["data"]))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise MarscfError(f"{path} is damaged ({error}); delete it and measure again") from None
 
 
 def weights_hash(run: str | Path) -> str:

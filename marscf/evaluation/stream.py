@@ -1,5 +1,6 @@
 """Arrays on disk, computed batch by batch: an interrupted computation goes on where it was."""
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -43,15 +44,13 @@ def fill(
         done = _rows_done(marker) if _fits(path, shape, dtype) else 0
         if not done:
             marker.unlink(missing_ok=True)
-            np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape).flush()
+            np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
         bar = tqdm(total=shape[0], initial=done, unit="image", desc=desc, disable=not progress)
         with bar:
-            array = np.lib.format.open_memmap(path, mode="r+")
             for start in range(done, shape[0], batch_size):
                 stop = min(start + batch_size, shape[0])
                 began = time.perf_counter()
-                array[start:stop] = compute(start, stop)
-                array.flush()
+                _write_rows(path, start, np.asarray(compute(start, stop), dtype))
                 write_json(marker, {"rows": stop})
                 bar.update(stop - start)
                 if desc and start == done and stop < shape[0]:
@@ -63,6 +62,16 @@ def fill(
                         file=sys.stderr,
                     )
     return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def _write_rows(path: Path, start: int, rows: np.ndarray) -> None:
+    """Put rows into an array on disk; a full disk is an `OSError` so, through a memory map it is SIGBUS."""
+    begins = np.load(path, mmap_mode="r", allow_pickle=False).offset
+    with open(path, "r+b") as stream:
+        stream.seek(begins + start * rows[0].nbytes)
+        stream.write(np.ascontiguousarray(rows).data)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def discard(path: Path) -> None:

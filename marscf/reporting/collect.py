@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from marscf.config import Config, load_config
 from marscf.errors import ConfigError, MarscfError
-from marscf.evaluation.measurements import FIELDS, read_measurements
+from marscf.evaluation.measured import read_measurements
+from marscf.evaluation.measurements import FIELDS
 from marscf.files import read_json, replacing, write_json
 from marscf.reporting.metrics import COLUMNS, finite, metric_of, qualifier
 from marscf.reporting.published import comparable

@@ -60,6 +60,7 @@ fidelity = partial(Metric, table="fidelity")
 METRICS = {
     "bits_per_dim": likelihood("bits/dim", absolute=0.01, another_seed=0.01),
     "bits_per_dim_iw": likelihood("bits/dim, importance-weighted", absolute=0.01),
+    "bits_per_dim_train": likelihood("bits/dim of training images", absolute=0.01, table=None),
     "nats_per_image": likelihood("nats/image", absolute=0.5, digits=1),
     "fid": fidelity("FID", "lower", relative=0.3, absolute=2.0, digits=1),
     "kid": fidelity("KID", "lower", relative=0.3, absolute=0.02, digits=4),

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from marscf.errors import MarscfError
-from marscf.evaluation.measurements import PER_IMAGE, read_per_image
+from marscf.evaluation.measured import read_per_image
+from marscf.evaluation.measurements import PER_IMAGE
 from marscf.reporting.metrics import Row, metric_of
 from marscf.runs import Run
 

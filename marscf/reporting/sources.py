@@ -8,7 +8,7 @@ import numpy as np
 from marscf.config import load_config
 from marscf.data.arrays import open_split
 from marscf.errors import MarscfError
-from marscf.evaluation.measurements import read_measurements
+from marscf.evaluation.measured import read_measurements
 from marscf.files import read_json
 from marscf.images import stretched
 from marscf.reporting.catalogue.product import METRICS, Plan

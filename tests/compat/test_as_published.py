@@ -15,7 +15,7 @@ from marscf.compat.code import Foreign
 from marscf.compat.importing import CODES, import_checkpoint, read_checkpoint
 from marscf.data import arrays
 from marscf.errors import CheckpointError
-from marscf.evaluation.measurements import read_per_image
+from marscf.evaluation.measured import read_per_image
 from marscf.evaluation.sampling import seeded
 from marscf.files import read_json, seed_from, sha256_file
 from marscf.models import load

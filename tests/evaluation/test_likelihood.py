@@ -10,7 +10,7 @@ from marscf.data.arrays import read_manifest
 from marscf.errors import EvaluationError
 from marscf.evaluation import likelihood
 from marscf.evaluation.likelihood import estimation_error, evaluate_likelihood, likelihood_measurements
-from marscf.evaluation.measurements import read_per_image
+from marscf.evaluation.measured import read_per_image
 from marscf.models.base import DensityModel
 from marscf.models.residual_flow import ResidualFlow
 
@@ -167,7 +167,7 @@ def test_command_writes_the_file_and_the_same_file_again(workplace, capsys):
     assert written["run"] == {"scale": "trial", "dataset": "digits", "system": "gaussian", "seed": 0}
     found = {entry["metric"]: entry for entry in written["measurements"]}
     costs = {"parameters", "gflops_per_image"}
-    assert set(found) == {"bits_per_dim", "bits_per_dim_iw", "nats_per_image", *costs}
+    assert set(found) == {"bits_per_dim", "bits_per_dim_iw", "bits_per_dim_train", "nats_per_image", *costs}
     bits, nats = found["bits_per_dim"], found["nats_per_image"]
     assert bits["n"] == 360
     assert bits["value"] == pytest.approx(nats["value"] / (64 * math.log(2)), rel=1e-12)

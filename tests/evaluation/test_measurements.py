@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from marscf.errors import MarscfError
+from marscf.evaluation.measured import read_measurements
 from marscf.evaluation.measurements import (
     PerImage,
     measurement,
-    read_measurements,
     write_measurements,
     write_per_image,
 )
@@ -26,7 +26,7 @@ def path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     RUN.path.mkdir(parents=True)
     write_json(RUN.path / "receipt.json", {"weights_sha256": "a" * 64, "data_digest": "b" * 64})
-    scores = write_per_image(RUN.path, PerImage(np.arange(3.0), 64, "b" * 64))
+    scores = write_per_image(RUN.path, PerImage(np.arange(3.0)[:, None], 1, 0, 64, "b" * 64))
     origin = {"weights_sha256": "a" * 64, "data_digest": "b" * 64, "per_image_sha256": scores}
     write_measurements(RUN.path / "likelihood.json", RUN, ENTRIES, **origin)
     return RUN.path / "likelihood.json"
@@ -47,7 +47,7 @@ def test_a_measurement_of_something_else_is_refused_with_the_command(path, name,
 
 
 def test_scores_of_another_measurement_are_refused(path):
-    write_per_image(RUN.path, PerImage(np.arange(4.0), 64, "b" * 64))
+    write_per_image(RUN.path, PerImage(np.arange(4.0)[:, None], 1, 0, 64, "b" * 64))
     with pytest.raises(MarscfError, match="with other scores"):
         read_measurements(path, RUN)
 

@@ -27,6 +27,12 @@ def write(path, value):
     path.write_text(json.dumps(value))
 
 
+def write_measured(path, value):
+    from marscf.files import digest
+
+    write(path, {**value, "digest": digest(value)})
+
+
 def spread(system, seed, n):
     """How far a run's test images are from its mean: mean 0, standard error 1, similar in all runs."""
     own = np.random.default_rng([seed, *system.encode()]).normal(size=n)
@@ -65,15 +71,16 @@ def make_run(root, system, bits, seed=0, scale="quick", dataset="digits", n=IMAG
     protocol = f"{kind}, {n} test images, dims {dims}, no image dropped, float32, noise seed 0"
     values = {"bits_per_dim": (bits, 0.01), "nats_per_image": (nats, 0.4), "parameters": (12345.0, None)}
     values |= {"gflops_per_image": (0.002, None)} if trained else {}
-    write(folder / "likelihood.json", {"run": names, "measurements": measurements(values, n, protocol)})
-    write_per_image(
-        folder, PerImage(-nats - spread(system, seed, n) * 0.01 * dims * math.log(2), dims, "0" * 64)
+    write_measured(
+        folder / "likelihood.json", {"run": names, "measurements": measurements(values, n, protocol)}
     )
+    scores = -nats - spread(system, seed, n) * 0.01 * dims * math.log(2)
+    write_per_image(folder, PerImage(scores[:, None], 1, 0, dims, "0" * 64))
     values = {"fid[digits-net]": (20 * bits, None), "kid[digits-net]": (0.02 * bits, 0.001)}
     values["inception_score[digits-net]"] = (9 - bits, 0.1)
     values |= {"precision[digits-net]": (0.3 / bits, 0.01), "recall[digits-net]": (0.9 - 0.1 * bits, 0.01)}
     card = "digits-net abcdef012345 (test accuracy 0.986, no resize), 1000 samples, reference train"
-    write(folder / "fidelity.json", {"run": names, "measurements": measurements(values, 1000, card)})
+    write_measured(folder / "fidelity.json", {"run": names, "measurements": measurements(values, 1000, card)})
     shape = config.data.shape
     random = np.random.default_rng(seed)
     images = random.integers(0, config.data.grey_levels, (64, *shape), dtype=np.uint8)
@@ -125,7 +132,7 @@ def make_workdir(root):
     names = {"scale": "quick", "dataset": "digits", "system": "real", "seed": 0}
     values = {"fid[digits-net]": (3.5, None), "precision[digits-net]": (0.7, 0.02)}
     floor = measurements(values, 1000, "real train against real test")
-    write(root / "data/runs/quick/digits/floor.json", {"run": names, "measurements": floor})
+    write_measured(root / "data/runs/quick/digits/floor.json", {"run": names, "measurements": floor})
     make_sweep(root)
     make_interpolation(root, runs[1])
     return [str(run) for run in runs]

@@ -17,7 +17,7 @@ def run_of(system, seed, bits, data="d" * 64, dims=DIMS):
     """Write a run's bits/dim of each test image; return its row of `metrics.csv`."""
     run, bits = Run("quick", "digits", system, seed), np.asarray(bits, dtype=float)
     run.path.mkdir(parents=True, exist_ok=True)
-    write_per_image(run.path, PerImage(-bits * dims * math.log(2), dims, data))
+    write_per_image(run.path, PerImage(-bits[:, None] * dims * math.log(2), 1, 0, dims, data))
     error = bits.std(ddof=1) / math.sqrt(len(bits))
     return {**vars(run), "metric": "bits_per_dim", "value": bits.mean(), "stderr": error}
 

@@ -64,7 +64,7 @@ from marscf.evaluation.measurements import write_measurements
 from marscf.models.histogram import PixelHistogram
 from marscf.runs import Run
 run = Run.from_path({run!r})
-result = Likelihood(-numpy.linspace(50, 90, 360), None, 0, 0)
+result = Likelihood(-numpy.linspace(50, 90, 360)[:, None], 0, 0)
 rows = likelihood_measurements(result, PixelHistogram((1, 8, 8), 17), dims=64, available=360)
 write_measurements(run.path / "likelihood.json", run, rows)
 (run.path / "receipt.json").write_text('{{}}')
