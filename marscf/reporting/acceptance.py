@@ -34,15 +34,13 @@ def accept(note: str, cells: list[Cell], metrics: pandas.DataFrame, measured: Pa
     """Make `measured` the reference and keep the note, with the cells that changed.
 
     Beside it go the sweep and the pictures of the same report, and of each run its receipt. Raises
-    `MarscfError` for an empty note and for an impossible number, which no note excuses.
+    `MarscfError` for an empty note and for a wrong number, which no note excuses.
     """
     if not note.strip():
         raise MarscfError("--accept: say in a few words why the reference changes")
     for cell in cells:
-        if cell.why.startswith("impossible"):
-            raise MarscfError(
-                f"{cell.name}: {cell.metric} is {cell.measured}, which is {cell.why}; correct it first"
-            )
+        if cell.verdict == "wrong":
+            raise MarscfError(f"{cell.name}: {cell.metric} is wrong: {cell.why}; correct it first")
     notes = reference.with_name(NOTES)
     before = (
         notes.read_text(encoding="utf-8")

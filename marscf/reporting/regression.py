@@ -5,7 +5,8 @@ A cell is a number of one run. Chance can move it from the reference within
 `marscf.reporting.metrics`) is what another training seed changes. Where the reference has several seeds of a
 system, and it is more, within `K·sqrt(stderr² + stderr² + 2·spread²)`, with spread their standard deviation.
 What cannot be chance fails whatever its size: another number of images, another protocol, an impossible
-value. A gain too large to be believed fails too, until `marscf check --accept` explains it.
+value, a standard error of another size. A gain that chance does not explain fails as well, as a mistake makes
+one as easily as an improvement: until `marscf check --accept` says why.
 """
 
 import math
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
     import pandas
 
 K = 3.0  # standard errors
-FAILING = ("worse", "doubtful", "missing")
-SHOWN = (*FAILING, "better", "new")
+FAILING = ("wrong", "worse", "doubtful", "missing")
+SHOWN = (*FAILING, "new")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One compared number: its verdict (worse, doubtful, missing, better, new, same, untracked), and why."""
+    """One compared number: its verdict (wrong, worse, doubtful, missing, new, same, untracked), and why."""
 
     verdict: str
     name: str  # dataset/system/seed
@@ -104,7 +105,7 @@ def _verdict(pair: Pair, spread: float) -> tuple[str, str]:
     if new is None:
         return "missing", "was not measured"
     if new["value"] < metric.low:
-        return "worse", f"impossible: below {metric.low:g}"
+        return "wrong", f"impossible: below {metric.low:g}"
     if old is None:
         return "new", "not in the reference"
     if new["n"] != old["n"]:
@@ -125,11 +126,14 @@ def _change(new: Row, old: Row, spread: float) -> tuple[str, str]:
     error = math.hypot(error_of(new) or 0.0, error_of(old) or 0.0)
     allowed = max(K * error + metric.floor(old["value"]), K * math.hypot(error, math.sqrt(2) * spread))
     amount = f"by {abs(change):.3g}, chance explains {allowed:.3g}"
+    sizes = [error_of(new) or 0.0, error_of(old) or 0.0]
+    if max(sizes) > metric.errors_alike * min(sizes):
+        return "worse", f"its standard error is {sizes[0]:.3g}, the reference's {sizes[1]:.3g}"
     if change > allowed:
         return "worse", amount
-    if -change > max(allowed, metric.leap * abs(old["value"])):
-        return "doubtful", f"{amount}: too good; a mistake, or accept it with a note"
-    return ("better", amount) if change < -allowed else ("same", amount)
+    if -change > allowed:
+        return "doubtful", f"{amount}: better; a mistake, or accept it with a note"
+    return "same", amount
 
 
 def _otherwise(new: str, old: str) -> str:

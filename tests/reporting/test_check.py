@@ -45,9 +45,10 @@ def test_identical_measurements_differ_nowhere(metrics):
     [
         ({"value": 1.93}, None),  # noise of the test images and of the seed
         ({"value": 2.30}, "worse"),  # a learning rate of zero
-        ({"value": 1.60}, "better"),
-        ({"value": 1.50}, "doubtful"),  # a wrong sign in a log-determinant looks like a gain
-        ({"value": -0.70}, "worse"),  # and like this after more training
+        ({"value": 1.70}, "doubtful"),  # Flow++ without log q(u|x), or a wrong sign in a log-determinant
+        ({"value": -0.70}, "wrong"),  # and like this after more training
+        ({"stderr": 0.016}, "worse"),  # with a larger one, chance would explain more
+        ({"stderr": 0.006}, "worse"),
         ({"n": 256}, "worse"),  # a dropped test batch, the value the same
         ({"protocol": "lower bound, 1 draw, 360 test images, dims 64"}, "worse"),
     ],
@@ -61,7 +62,7 @@ def test_direction_of_each_metric(metrics):
     score = change(metrics, "inception_score[digits-net]", value=3.0)
     assert set(verdicts(score, metrics).values()) == {"worse"}
     fid = change(metrics, "fid[digits-net]", value=3.0)
-    assert set(verdicts(fid, metrics).values()) == {"better"}
+    assert set(verdicts(fid, metrics).values()) == {"doubtful"}
     assert set(verdicts(change(metrics, "parameters", value=12346.0), metrics).values()) == {"worse"}
     assert verdicts(change(metrics, "sampling_ms[32]", value=1e6), metrics) == {}  # timings are the machine's
 
@@ -120,7 +121,7 @@ def test_new_weights_of_an_extractor_are_no_other_protocol(metrics):
 
 def test_report_names_the_cells_worst_first(metrics):
     text = report(compare(change(change(metrics, value=2.3), system="histogram", value=2.0), metrics))
-    assert text.index("| worse") < text.index("| better")
+    assert text.index("| worse") < text.index("| doubtful")
     assert "digits/glow/seed0" in text and "2.300" in text
 
 
@@ -134,20 +135,29 @@ def test_command_accepts_with_a_note_then_passes_then_fails(metrics, capsys):
     assert receipts["data/runs/quick/digits/glow/seed0"]["weights_sha256"] == "1" * 64
     assert Path("reports/reference/quick/sampling_speed.csv").is_file()
     assert cli.main(["check"]) == 0  # the scale of config/config.yaml
-    change(metrics, value=2.3).to_csv("reports/quick/metrics.csv", index=False)
+    change(metrics, "fid[digits-net]", value=99.0).to_csv("reports/quick/metrics.csv", index=False)
     capsys.readouterr()
     assert cli.main(["check"]) == 1
     printed = capsys.readouterr().out
-    assert "worse" in printed and "digits/glow/seed0" in printed and "bits_per_dim" in printed
+    assert "worse" in printed and "digits/glow/seed0" in printed and "fid[digits-net]" in printed
     assert cli.main(["check", "--accept", "a larger learning rate"]) == 0
     notes = Path("reports/reference/quick/NOTES.md").read_text()
     assert notes.index("first measurements") < notes.index("a larger learning rate")
 
 
-def test_impossible_number_is_not_accepted(metrics, capsys):
-    change(metrics, value=-0.7).to_csv("reports/quick/metrics.csv", index=False)
+@pytest.mark.parametrize(
+    ("metric", "value", "why"),
+    [
+        ("inception_score[digits-net]", -0.7, "impossible"),
+        ("fid[digits-net]", 1.0, "better than real images"),
+        ("bits_per_dim", 1.85, "nats"),
+    ],
+)
+def test_a_wrong_number_is_not_accepted(metrics, capsys, metric, value, why):
+    assert cli.main(["check", "--scale", "quick", "--accept", "first measurements"]) == 0
+    change(metrics, metric, value=value).to_csv("reports/quick/metrics.csv", index=False)
     assert cli.main(["check", "--scale", "quick", "--accept", "wonderful"]) == 2
-    assert "impossible" in capsys.readouterr().err
+    assert why in capsys.readouterr().err
 
 
 def test_narrowed_command_misses_nothing_else(metrics, capsys):
