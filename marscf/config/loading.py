@@ -52,10 +52,14 @@ def _pick(table: Mapping[str, Entry], kind: str, name: str) -> Entry:
     return table[name]
 
 
-@cache
 def load_config(folder: str | Path = "config") -> Config:
-    """Read and check `config/*/*.yaml`; raises `ConfigError` at the first fault."""
-    root = Path(folder)
+    """Read and check `config/*/*.yaml`, once per process; raises `ConfigError` at the first fault."""
+    return _load(Path(folder), Path(folder).absolute())
+
+
+@cache
+def _load(root: Path, where: Path) -> Config:
+    """Read what is at `where`; messages name it as it was asked for, `root`."""
     if not root.is_dir():
         raise ConfigError(f"no folder {root}; run from the repository's root")
     files: dict[tuple[str, str], Path] = {}

@@ -135,9 +135,16 @@ def _row(
 
 
 def _measured(path: Path, run: Run) -> Iterator[dict[str, Any]]:
+    found = {}
     for entry in read_measurements(path, run):
         metric, value, stderr, n, protocol = (entry[key] for key in FIELDS)
-        yield _row(run, metric, value, stderr, n, protocol, path)
+        found[metric] = _row(run, metric, value, stderr, n, protocol, path)
+    yield from found.values()
+    if {"bits_per_dim", "bits_per_dim_train"} <= found.keys():
+        test, train = found["bits_per_dim"], found["bits_per_dim_train"]
+        error = math.hypot(test["stderr"] or 0.0, train["stderr"] or 0.0)
+        n, protocol = train["n"], f"bits/dim of the test images less that of {train['n']} training images"
+        yield _row(run, "generalisation_gap", test["value"] - train["value"], error, n, protocol, path)
 
 
 def _from_receipt(path: Path, run: Run) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from marscf.config import load_config
-from marscf.data.arrays import MANIFEST, open_split
+from marscf.data.arrays import MANIFEST, open_split, read_manifest
 from marscf.evaluation.measured import read_per_image
 from marscf.reporting.collect import REAL
 from marscf.reporting.metrics import Row, error_of
@@ -102,11 +102,13 @@ def _training(run: Run) -> Iterator[tuple[str, str]]:
 
 def _data(run: Run) -> Iterator[tuple[str, str]]:
     """Test images that are training or validation images too, where the dataset is prepared."""
-    if (DATASETS / run.dataset / MANIFEST).is_file() and (shared := _shared(run.dataset)):
+    if not (DATASETS / run.dataset / MANIFEST).is_file():
+        return
+    if shared := _shared(run.dataset, read_manifest(run.dataset)["digest"]):
         yield "bits_per_dim", f"{shared} test images of {run.dataset} are training or validation images"
 
 
 @cache
-def _shared(dataset: str) -> int:
+def _shared(dataset: str, digest: str) -> int:
     seen = {image.tobytes() for split in ("train", "val") for image in open_split(dataset, split)}
     return sum(image.tobytes() in seen for image in open_split(dataset, "test"))

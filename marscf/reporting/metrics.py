@@ -29,9 +29,9 @@ class Metric:
     Two measurements of one thing differ by chance within `k·standard error + floor`. Here
     `floor = max(relative·|value|, absolute)` is what another training seed changes: the standard error over
     test images does not include it. No right number is below `low`. Standard errors of two measurements are
-    alike within the factor `errors_alike`. `another_seed` is how far one training, or two, may end from a
-    published number and still reproduce it; None where this is not known. `table` is the table that has a
-    column of it.
+    alike within the factor `errors_alike`; where both are of the `same_images`, these are no chance between
+    them. `another_seed` is how far one training, or two, may end from a published number and still reproduce
+    it; None where this is not known. `table` is the table that has a column of it.
     """
 
     title: str
@@ -42,6 +42,7 @@ class Metric:
     digits: int = 3  # after the decimal point, where there is no standard error
     low: float = -math.inf
     errors_alike: float = math.inf
+    same_images: bool = False
     by_speed: bool = False  # measured only where the machine is fast enough
     another_seed: float | None = None
 
@@ -61,6 +62,9 @@ METRICS = {
     "bits_per_dim": likelihood("bits/dim", absolute=0.01, another_seed=0.01),
     "bits_per_dim_iw": likelihood("bits/dim, importance-weighted", absolute=0.01),
     "bits_per_dim_train": likelihood("bits/dim of training images", absolute=0.01, table=None),
+    "generalisation_gap": Metric(
+        "bits/dim of test less training images", "lower", relative=0.25, absolute=0.025, same_images=True
+    ),
     "nats_per_image": likelihood("nats/image", absolute=0.5, digits=1),
     "fid": fidelity("FID", "lower", relative=0.3, absolute=2.0, digits=1),
     "kid": fidelity("KID", "lower", relative=0.3, absolute=0.02, digits=4),

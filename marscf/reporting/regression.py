@@ -123,7 +123,7 @@ def _change(new: Row, old: Row, spread: float) -> tuple[str, str]:
     change = new["value"] - old["value"]
     if metric.better == "higher":
         change = -change
-    error = math.hypot(error_of(new) or 0.0, error_of(old) or 0.0)
+    error = 0.0 if metric.same_images else math.hypot(error_of(new) or 0.0, error_of(old) or 0.0)
     allowed = max(K * error + metric.floor(old["value"]), K * math.hypot(error, math.sqrt(2) * spread))
     amount = f"by {abs(change):.3g}, chance explains {allowed:.3g}"
     sizes = [error_of(new) or 0.0, error_of(old) or 0.0]

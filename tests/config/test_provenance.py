@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from marscf.cli import main
-from marscf.config import load_config, provenance, read_yaml, resolve
+from marscf.config import load_config, loading, provenance, read_yaml, resolve
 from marscf.files import write_json
 
 REPOSITORY = Path(__file__).parents[2]
@@ -20,9 +20,9 @@ def place(tmp_path, monkeypatch):
     """A working directory with a `config/` that may be edited."""
     shutil.copytree(REPOSITORY / "config", tmp_path / "config")
     monkeypatch.chdir(tmp_path)
-    load_config.cache_clear()
+    loading._load.cache_clear()
     yield tmp_path
-    load_config.cache_clear()
+    loading._load.cache_clear()
 
 
 def said_there(source, name):

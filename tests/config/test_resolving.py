@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from marscf.config import System as SystemSchema
-from marscf.config import load_config, option_schema, parse, resolve
+from marscf.config import load_config, loading, option_schema, parse, resolve
 from marscf.errors import ConfigError
 from marscf.runs import config_hash
 
@@ -102,7 +102,7 @@ def test_the_sweep_at_scale_paper_has_a_budget_for_all_but_mar_scf():
 def test_what_a_system_says_of_augmentation_wins_over_the_dataset(folder):
     assert resolve(load_config(folder), "laptop", "cifar10", "glow", 0).data.augment == "flip-shift"
     edit(folder / "systems" / "glow.yaml", training={"augment": "flip"})
-    load_config.cache_clear()
+    loading._load.cache_clear()
     assert resolve(load_config(folder), "laptop", "cifar10", "glow", 0).data.augment == "flip"
 
 
@@ -161,7 +161,7 @@ def test_a_misspelt_key_that_is_needed_is_called_misspelt(folder):
 def test_a_file_that_is_no_text_is_named_and_what_a_system_leaves_is_not_read(folder):
     (folder / "datasets" / "._digits.yaml").write_bytes(b"\x00\x05\x16\x07\x00\xff\xfe")
     load_config(folder)
-    load_config.cache_clear()
+    loading._load.cache_clear()
     (folder / "datasets" / "latin.yaml").write_bytes(b"title: Gem\xe4lde")
     with pytest.raises(ConfigError, match=r"latin.yaml is not UTF-8; save it as UTF-8"):
         load_config(folder)
@@ -185,7 +185,7 @@ def test_numbers_and_duplicate_keys(folder):
     text = (folder / "scales" / "quick.yaml").read_text()
     (folder / "scales" / "quick.yaml").write_text(text.replace("2.0e-3", "2e-3"))
     assert resolve(load_config(folder), "quick", "digits", "histogram", 0).training.learning_rate == 2e-3
-    load_config.cache_clear()
+    loading._load.cache_clear()
     (folder / "scales" / "quick.yaml").write_text(text + "\nseeds: [1]\n")
     with pytest.raises(ConfigError, match="'seeds' stands twice"):
         load_config(folder)

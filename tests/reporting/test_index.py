@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from marscf.config import load_config
+from marscf.config import loading
 from marscf.errors import MarscfError
 from marscf.evaluation.inception import RECORD, recorded_missing, without
 from marscf.files import read_json, write_json
@@ -101,7 +101,7 @@ def test_only_what_was_drawn_is_shown(page):
 def test_page_says_why_there_is_no_fid_and_what_to_do(workdir):
     scale = Path("config/scales/quick.yaml")
     scale.write_text(scale.read_text().replace("extractor: digits-net", "extractor: inception"))
-    load_config.cache_clear()
+    loading._load.cache_clear()
     write_json(RECORD, {"missing": "no Inception weights <file>; put the file there"})
     line = without(recorded_missing())
     for fid_is_there in (True, False):
@@ -112,7 +112,7 @@ def test_page_says_why_there_is_no_fid_and_what_to_do(workdir):
             path.unlink()
         for path in Path("data/runs/quick").glob("**/floor.json"):
             path.unlink()
-    load_config.cache_clear()
+    loading._load.cache_clear()
 
 
 def test_page_says_which_run_other_code_trained(workdir):

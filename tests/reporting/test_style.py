@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from marscf.config import load_config
+from marscf.config import load_config, loading
 from marscf.reporting import sources, style
 
 REPOSITORY = Path(__file__).parents[2]
@@ -21,11 +21,11 @@ def add(workdir):
         del glow["colour"]
         text = yaml.safe_dump({**glow, "name": name, "scales": {}, **keys})
         Path(f"config/systems/{name}.yaml").write_text(text)
-        load_config.cache_clear()
+        loading._load.cache_clear()
 
-    load_config.cache_clear()
+    loading._load.cache_clear()
     yield write
-    load_config.cache_clear()
+    loading._load.cache_clear()
 
 
 def test_a_system_is_called_and_coloured_as_its_file_says(add):
