@@ -131,6 +131,7 @@ def test_files_of_an_older_version_name_the_command(workdir, name):
     np.savez(
         Path(workdir[1]) / "interpolation.npz", images=np.zeros((1, 2, 3, 1, 8, 8), np.uint8), t=[0, 0.5, 1]
     )
+    seal_interpolation(path.parent)
     with pytest.raises(MarscfError, match="older version"):
         interpolation.paths(workdir[1:2])
 
