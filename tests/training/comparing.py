@@ -29,7 +29,7 @@ def receipt(folder):
 
 
 def files(folder):
-    """The names of a run's files, for nothing may be left behind; an interruption saves a state of its own."""
+    """The names of a run's files: nothing may be left behind. An interruption saves a state of its own."""
     names = (path.name for path in Path(folder).iterdir())
     return sorted(name for name in names if name != "tensorboard" and not name.startswith("state-"))
 
