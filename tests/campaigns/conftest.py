@@ -9,7 +9,7 @@ import pytest
 TESTS = Path(__file__).parents[1]
 sys.path += [str(TESTS / name) for name in ("training", "workflow", "data", "compat")]
 
-from measured_place import measured  # noqa: E402, F401
+from measured_place import measured, whole  # noqa: E402, F401
 from training_places import make_run, place, prepared, processes, uninterrupted  # noqa: E402, F401
 
 
