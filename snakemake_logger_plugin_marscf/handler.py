@@ -19,7 +19,7 @@ LEFT_OUT = (
     *("Using workflow specific profile", "Config file", "DAG of jobs will be updated", "host: ", "Elapsed"),
     *("Updating checkpoint dep", "Updating job", "Conda env", "Singularity containers", "Finished job"),
     *("Group jobs", "Rules claiming more threads", "Removing output files of failed job", "Shutting down"),
-    *("Exiting because a job execution failed", "Trying to restart"),
+    "Exiting because a job execution failed",
 )
 #: What Snakemake says besides of a job that failed; `on_job_error` says it all.
 SAID_BEFORE = ("CalledProcessError in file", "At least one job did not complete successfully")

@@ -14,10 +14,10 @@ import pytest
 from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.tests import MockOutputSettings
 from snakemake_interface_logger_plugins.tests import TestLogHandlerBase as Contract
-from snakemake_logger_plugin_marscf import LogHandler, screen
-from snakemake_logger_plugin_marscf.jobs import Job, Jobs
 
 from marscf.files import write_json
+from snakemake_logger_plugin_marscf import LogHandler, screen
+from snakemake_logger_plugin_marscf.jobs import Job, Jobs
 
 RUN = "data/runs/quick/digits/glow/seed0"
 
