@@ -17,6 +17,7 @@ from marscf.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, MarscfError, neares
 
 COMMANDS = {
     "data": ("marscf.cli.data", "download or take from a mirror, verify, decode and split a dataset"),
+    "plan": ("marscf.cli.plan", "what a scale will take: time, memory, disk, download, before it is begun"),
     "train": ("marscf.cli.train", "train one run, or go on with it"),
     "evaluate": (
         "marscf.cli.evaluate",
