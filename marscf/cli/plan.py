@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
         machine = estimate.elsewhere(records, machine)
     whole = estimate.estimate(selection, machine, records, given("MARSCF_MIRROR"))
     if args.json:
-        print(json.dumps(estimate.to_json(whole), indent=1))
+        print(json.dumps(shown.to_json(whole), indent=1))
     else:
         print("\n".join(shown.lines(whole)))
 

@@ -8,7 +8,6 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 from marscf.config import Dataset
 from marscf.evaluation.digits_net import RECIPE
@@ -17,10 +16,11 @@ from marscf.planning.recorded import Recorded
 from marscf.planning.work import Left, Selection, counts, drawings, left, to_download
 from marscf.settings import RunConfig
 
-#: Seconds of one core, measured at scale quick: FID, KID, precision and recall of features; a table or figure.
+#: Seconds of one core, measured at scale quick: FID, KID, precision, recall of features; a table or figure.
 COMPARED, DRAWN = 2.0, 4.0
 #: Seconds that Inception takes for an image: a core, a GPU.
 INCEPTION = {"cpu": 0.33, "cuda": 0.001}
+UNLIMITED = 60.0  # seconds that a point of the sweep of sampling speeds takes where the scale gives no limit
 DAY = 86400
 FLOAT = 4  # bytes
 
@@ -78,6 +78,7 @@ class Whole:
     machine: Machine
     runs: list[Estimate]
     others: dict[str, Timing]  # what is done for several runs together
+    sweep: Timing  # of the sampling speeds: it takes all cores, so that nothing runs beside it
     download: int
     arrays: int  # bytes of prepared datasets
     assumed: list[str]  # datasets whose number of images is not known before they are prepared
@@ -86,12 +87,18 @@ class Whole:
     def total(self) -> Timing:
         """All work, one job after the other."""
         found = [part for run in self.runs for part in (run.train, run.measuring, run.rest)]
-        return sum([*found, *self.others.values()], ZERO)
+        return sum([*found, *self.others.values(), self.sweep], ZERO)
 
     @property
     def seconds(self) -> float:
         """By the clock, with as many jobs at once as the machine has room for."""
-        return self.total.seconds / self.machine.at_once
+        alone = self.sweep.seconds
+        return (self.total.seconds - alone) / self.machine.at_once + alone
+
+    @property
+    def disk(self) -> float:
+        """Bytes that all runs and datasets will take."""
+        return self.arrays + sum(run.disk for run in self.runs)
 
     def advice(self) -> Iterator[str]:
         """Say of each run that does not fit what would, and which scale to take where all takes days."""
@@ -119,7 +126,8 @@ def _instead(run: Estimate, room: float) -> str:
                 changes += ["activation_checkpointing: true"] * (
                     recompute > settings.activation_checkpointing
                 )
-                return f"{says}; training: {{{', '.join(changes)}}} needs {gigabytes(run.memory(parts, recompute))}"
+                needs = gigabytes(run.memory(parts, recompute))
+                return f"{says}; training: {{{', '.join(changes)}}} needs {needs}"
             parts *= 2
     return f"{says}, and no way to split the batch fits; take a smaller scale"
 
@@ -194,6 +202,7 @@ def estimate(selection: Selection, machine: Machine, recorded: Recorded | None, 
         machine,
         runs,
         _others(selection, runs, nets, datasets),
+        _sweep(selection),
         sum(to_download(dataset, mirror) for dataset in datasets),
         sum(
             size
@@ -240,7 +249,7 @@ def _of_run(one: Left, probe: Probe, nets: dict[int, Timing], machine: Machine) 
 def _others(
     selection: Selection, runs: list[Estimate], nets: dict[int, Timing], datasets: list[Dataset]
 ) -> dict[str, Timing]:
-    """What is done for several runs together: extractors, the sweep of sampling speeds, tables and figures."""
+    """What is done for several runs together: extractors, tables and figures."""
     scale, begun = selection.scale, runs[0].probe.start
     found: dict[str, Timing] = {}
     for dataset in datasets:
@@ -249,47 +258,20 @@ def _others(
         if digits and not Path(f"data/extractors/digits-net/{name}/receipt.json").is_file():
             images = min(RECIPE["images"], RECIPE["epochs"] * number["train"])
             found[f"digits-net, {name}"] = begun + nets[dataset.shape[1]].times(images)
-    sweep = scale.studies.sampling_speed
-    if not Path("reports", scale.name, "sampling_speed.csv").is_file():
-        points = len(selection.plan.timed()) * len(sweep.sides)
-        seconds = points * min(sweep.budget_seconds or math.inf, sweep.repeats * 10.0)
-        # it takes all cores, so that nothing runs beside it
-        found["sampling speeds, at most"] = Timing(seconds, seconds)
     if any(not run.left.done for run in runs) or not Path("reports", scale.name, "index.html").is_file():
         found["tables and figures"] = Timing(DRAWN, DRAWN).times(drawings(selection))
     return found
 
 
+def _sweep(selection: Selection) -> Timing:
+    """The sweep of sampling speeds: at most the time that the scale gives each of its points."""
+    settings = selection.scale.studies.sampling_speed
+    if Path("reports", selection.scale.name, "sampling_speed.csv").is_file():
+        return ZERO
+    seconds = len(selection.plan.timed()) * len(settings.sides) * (settings.budget_seconds or UNLIMITED)
+    return Timing(seconds, seconds)
+
+
 def elsewhere(recorded: Recorded, machine: Machine) -> Machine:
     """Return the machine that is recorded: its memory is not, and its jobs run one after the other."""
     return replace(machine, device="cpu", name=recorded.device, at_once=1, memory=None)
-
-
-def to_json(whole: Whole) -> dict[str, Any]:
-    """Return all numbers as JSON values."""
-    return {
-        "scale": whole.selection.scale.name,
-        "machine": vars(whole.machine),
-        "runs": [_run_json(run) for run in whole.runs],
-        "others": {name: vars(timing) for name, timing in whole.others.items()},
-        "total": {**vars(whole.total), "hours": whole.seconds / 3600},
-        "download_bytes": whole.download,
-        "disk_bytes": whole.arrays + sum(run.disk for run in whole.runs),
-        "assumed_sizes": whole.assumed,
-        "advice": list(whole.advice()),
-    }
-
-
-def _run_json(run: Estimate) -> dict[str, Any]:
-    probe, batch = run.probe, run.left.config.training.batch_size
-    return {
-        "run": str(run.left.run.path),
-        "source": probe.source,
-        "parameters": probe.parameters,
-        "gflops_per_step": probe.gflops_per_image and probe.gflops_per_image * batch,
-        "steps_left": run.left.steps,
-        "seconds_per_step": probe.step and probe.step.seconds,
-        **{part: vars(getattr(run, part)) for part in ("train", "likelihood", "fidelity", "rest")},
-        "memory_bytes": run.memory(),
-        "disk_bytes": run.disk,
-    }

@@ -65,7 +65,7 @@ class Probe:
     score: Timing  # of the likelihood of one image, one draw
     sample: Timing  # of drawing one image
     noisy: bool  # whether the likelihood takes noise, so that several draws are averaged
-    base_bytes: int  # of the process before there is a model
+    base_bytes: int  # of the process before there is a model; none of it is a GPU's
     kept_bytes: float  # activations of one image, kept for the backward pass
     kept_if_recomputed: float | None  # the same with activation_checkpointing, where the model can
     start: Timing  # of Python and its packages
@@ -86,7 +86,7 @@ def start(threads: int) -> None:
 def probe(
     values: dict[str, Any], score_batch: int, sample_batch: int, on: str, recorded: Recorded | None
 ) -> Probe:
-    """Measure the model of a run's config on a device of this machine, or take rates `recorded` of another."""
+    """Measure the model of a run's config on a device of this machine, or take `recorded` rates."""
     config, device = RunConfig.from_json(values), choose_device(on)
     part = -(-config.training.batch_size // config.training.accumulate)
     plain = replace(config.training, accumulate=1, compile=False)
@@ -120,7 +120,7 @@ def probe(
         score=score,
         sample=sample,
         noisy=model.draw_noise(1) is not None,
-        base_bytes=_base,
+        base_bytes=0 if recorded or device.type == "cuda" else _base,
         kept_bytes=kept,
         kept_if_recomputed=kept_low,
         start=_started,
@@ -158,7 +158,7 @@ def probe_digits_net(side: int) -> Timing:
 
 
 def timed(work: Callable[[int], object], wanted: int, device: torch.device) -> Timing:
-    """Return what `work(wanted)` takes: measured where it is quick, else by a line through smaller batches."""
+    """Return what `work(wanted)` takes: where that is long, by a line through smaller batches."""
 
     def took(one: Timing) -> float:  # on a busy machine the clock says more of others than of the work
         return min(one.seconds, one.cpu_seconds) if device.type == "cpu" else one.seconds

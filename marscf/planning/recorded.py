@@ -1,7 +1,7 @@
 """The speed of a machine that is not here, from the records of `marscf bench`.
 
-A rate is floating-point operations a second, as recorded for one coupling, precision and size. A model without
-records has the lowest rate of the other models. The plan names the record of each.
+A rate is floating-point operations a second, as recorded for one coupling, precision and size. A model
+without records has the lowest rate of the others. The plan names the record of each.
 """
 
 from dataclasses import dataclass

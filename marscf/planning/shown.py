@@ -1,6 +1,7 @@
-"""The plan as a person reads it: a line for each system and dataset, the sum, and what would fit instead."""
+"""The plan as a person reads it, a line for each system and dataset, and as JSON."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from marscf.durations import in_words
 from marscf.planning.estimate import Estimate, Whole, gigabytes, unlike
@@ -28,7 +29,7 @@ def lines(whole: Whole) -> Iterator[str]:
     if sources == {MEASURED}:
         yield f"On {machine.name}, {machine.at_once} at once, by a few steps of each just now."
     else:
-        yield f"On {machine.name}, which is not here: by the records in reports/bench, not measured now."
+        yield f"On {machine.name}, not on this machine: by the records in reports/bench."
     yield ""
     yield from table([COLUMNS, *(_row(run, whole.runs) for run in unlike(whole.runs))])
     yield ""
@@ -41,12 +42,14 @@ def lines(whole: Whole) -> Iterator[str]:
     memory = max(run.memory() for run in whole.runs)
     of = f" of {gigabytes(machine.memory / machine.at_once)} for each job" if machine.memory else ""
     yield f"Memory: {gigabytes(memory)}{of}, at most."
-    yield f"Disk: {gigabytes(_disk(whole))} of {gigabytes(machine.disk)} free. Download: {gigabytes(whole.download)}."
+    disk = f"Disk: {gigabytes(whole.disk)} of {gigabytes(machine.disk)} free."
+    yield f"{disk} Download: {gigabytes(whole.download)}."
     parts = {
         "training": sum((run.train for run in whole.runs), ZERO),
         "measuring": sum((run.measuring for run in whole.runs), ZERO),
         "samples and interpolation": sum((run.rest for run in whole.runs), ZERO),
         **whole.others,
+        "sampling speeds at most": whole.sweep,
     }
     said = [f"{name} {in_words(timing.seconds)}" for name, timing in parts.items() if timing.seconds]
     if not said:
@@ -97,5 +100,32 @@ def _words(timing: Timing) -> str:
     return in_words(timing.seconds) if timing.seconds else "done"
 
 
-def _disk(whole: Whole) -> float:
-    return whole.arrays + sum(run.disk for run in whole.runs)
+def to_json(whole: Whole) -> dict[str, Any]:
+    """Return all numbers as JSON values."""
+    return {
+        "scale": whole.selection.scale.name,
+        "machine": vars(whole.machine),
+        "runs": [_run_json(run) for run in whole.runs],
+        "others": {name: vars(timing) for name, timing in whole.others.items()},
+        "sampling_speeds": vars(whole.sweep),
+        "total": {**vars(whole.total), "hours": whole.seconds / 3600},
+        "download_bytes": whole.download,
+        "disk_bytes": whole.disk,
+        "assumed_sizes": whole.assumed,
+        "advice": list(whole.advice()),
+    }
+
+
+def _run_json(run: Estimate) -> dict[str, Any]:
+    probe, batch = run.probe, run.left.config.training.batch_size
+    return {
+        "run": str(run.left.run.path),
+        "source": probe.source,
+        "parameters": probe.parameters,
+        "gflops_per_step": probe.gflops_per_image and probe.gflops_per_image * batch,
+        "steps_left": run.left.steps,
+        "seconds_per_step": probe.step and probe.step.seconds,
+        **{part: vars(getattr(run, part)) for part in ("train", "likelihood", "fidelity", "rest")},
+        "memory_bytes": run.memory(),
+        "disk_bytes": run.disk,
+    }
