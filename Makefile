@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 UV ?= uv
 SCALE ?= $(or $(shell sed -n 's/^scale: *\([a-z0-9-]*\).*/\1/p' config/config.yaml),quick)
-PYTHON_FILES := marscf tests workflow
+PYTHON_FILES := marscf snakemake_logger_plugin_marscf tests workflow
 SNAKE_FILES := Snakefile workflow/rules
 
 .PHONY: help reproduce published check metrics-diff test test-all lint format lock pull clean
