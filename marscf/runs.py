@@ -47,6 +47,49 @@ class Run:
         return ROOT / self.scale / self.dataset / self.system / f"seed{self.seed}"
 
 
+def signed(receipt: dict[str, Any]) -> dict[str, Any]:
+    """Return a receipt with a digest of itself."""
+    content = {name: value for name, value in receipt.items() if name != "digest"}
+    return {**content, "digest": digest(content)}
+
+
+def read_receipt(path: str | Path) -> dict[str, Any]:
+    """Return the receipt of a run's folder.
+
+    Raises `MarscfError` where it is missing, or is not what its own digest says, or what its twin says.
+    """
+    folder = Path(path)
+    if not (folder / RECEIPT).is_file():
+        raise MarscfError(f"no {folder / RECEIPT}; run: marscf train {folder}")
+    receipt, *twins = [sound_receipt(folder / name) for name in receipts(folder)]
+    if receipt is None or any(twin != receipt for twin in twins):
+        raise MarscfError(altered_receipt(folder))
+    return receipt
+
+
+def receipts(folder: Path) -> list[str]:
+    """Return which of a run's receipt and its twin are there."""
+    return [name for name in (RECEIPT, FINISHED) if (folder / name).is_file()]
+
+
+def sound_receipt(path: Path) -> dict[str, Any] | None:
+    """Return a receipt, None where it can't be read, or is not what its own digest says."""
+    try:
+        receipt = read_json(path)
+    except MarscfError:
+        return None
+    sound = isinstance(receipt, dict) and ("digest" not in receipt or receipt == signed(receipt))
+    return receipt if sound else None
+
+
+def altered_receipt(folder: Path) -> str:
+    """Return the words that say so."""
+    names = receipts(folder)
+    imported = any(b'"imported_from"' in (folder / name).read_bytes() for name in names)
+    again = f"marscf checkpoints --run {folder}" if imported else f"marscf train {folder} --again"
+    return f"{folder}: {' or '.join(names)} was altered; put the right one back, or run: {again}"
+
+
 def own_config(path: str | Path) -> RunConfig | None:
     """Return the config of a run's own `config.json`, None where it has none."""
     own = Path(path) / CONFIG

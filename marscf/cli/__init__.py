@@ -5,9 +5,11 @@ None or an exit code. Modules are imported only when called, so `marscf --help` 
 """
 
 import argparse
+import errno
 import importlib
 import io
 import os
+import re
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -64,6 +66,18 @@ All of a scale at once, report included: snakemake --cores all --config scale=qu
 exit codes: 0 done; 1 a check failed; 2 bad input, in one line; 75 interrupted, call again"""
 
 
+def full_disk(error: BaseException | None) -> str | None:
+    """Return the system's words for a full disk, or a full quota, where an error comes from one."""
+    while error is not None:
+        number = error.errno if isinstance(error, OSError) else None
+        if found := re.search(r"\(os error (\d+)\)", str(error)):  # of a library in Rust
+            number = int(found[1])
+        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return os.strerror(number)
+        error = error.__cause__ or error.__context__
+    return None
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     for stream in (sys.stdout, sys.stderr):
@@ -101,6 +115,16 @@ def main(argv: list[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         return 1
+    except Exception as error:
+        if args.debug or not (reason := full_disk(error)):
+            raise
+        place = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
+        print(
+            f"marscf {args.command}: disk full{place}: {reason}; what was there is unchanged: make room and "
+            "call again",
+            file=sys.stderr,
+        )
+        return EXIT_USER_ERROR
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """`marscf sample`: draw images from a run, as one PNG grid or as an array."""
 
 import argparse
+import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +38,8 @@ def run(args: argparse.Namespace) -> None:
     """Draw the images and write the file."""
     import numpy as np
 
-    from marscf.files import replacing
+    from marscf import seals
+    from marscf.files import replacing, sha256_file
 
     out = Path(args.out)
     if out.suffix not in (".png", ".npy"):
@@ -48,6 +50,7 @@ def run(args: argparse.Namespace) -> None:
     from marscf.devices import choose_device
     from marscf.evaluation.sampling import draw
     from marscf.images import stretched, tiled
+    from marscf.models import WEIGHTS
 
     model = load(args.run_path, choose_device(args.device))
     images = draw(
@@ -60,10 +63,15 @@ def run(args: argparse.Namespace) -> None:
     )
     with replacing(out) as temporary:
         if out.suffix == ".npy":
-            np.save(temporary, images)
+            content = io.BytesIO()  # numpy's own writing to a file does not say that the disk is full
+            np.save(content, images)
+            temporary.write_bytes(content.getbuffer())
         else:
             picture = tiled(stretched(images, model.grey_levels), args.columns, smallest=32)
             write_png(temporary, picture)
+    if out.suffix == ".npy":
+        weights = Path(args.run_path) / WEIGHTS if Path(args.run_path).is_dir() else Path(args.run_path)
+        seals.seal(out.with_suffix(".seal.json"), [out], weights_sha256=sha256_file(weights))
     print(f"{out}: {args.count} images of {'×'.join(map(str, model.shape))}, seed {args.seed}")
 
 

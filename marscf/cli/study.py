@@ -3,8 +3,12 @@
 import argparse
 from pathlib import Path
 
+from marscf import seals
 from marscf.cli.arguments import RUN_HELP, SCALE_HELP, add_report, names, positive
 from marscf.devices import HELP
+from marscf.files import sha256_file
+from marscf.models import WEIGHTS
+from marscf.runs import run_config
 
 EXAMPLES = """\
 examples (marscf study STUDY --help says what each measures and writes):
@@ -91,14 +95,28 @@ def run(args: argparse.Namespace) -> None:
     if args.study == "sampling-speed":
         from marscf.studies.sampling_speed import sweep
 
-        print(sweep(args.scale, args.systems, args.device, args.out, args.repeats))
+        out = sweep(args.scale, args.systems, args.device, args.out, args.repeats)
+        seals.seal(out.with_suffix(".seal.json"), [out, out.with_suffix(".json")])
+        print(out)
     elif args.study == "latents":
         from marscf.studies.latents import measure_latents
 
-        print(measure_latents(args.run_folder, args.device, args.images, args.report))
+        out = measure_latents(args.run_folder, args.device, args.images, args.report)
+        _seal([out], args.run_folder)
+        print(out)
     else:
         from marscf.studies.interpolation_study import interpolate_run
 
         how = {name: getattr(args, name) for name in ("device", "images", "scored", "report")}
-        for path in interpolate_run(args.run_folder, **how):
-            print(path)
+        written = interpolate_run(args.run_folder, **how)
+        _seal(written, args.run_folder)
+        print(*written, sep="\n")
+
+
+def _seal(files: list[Path], run: str) -> None:
+    """Seal what a study wrote into a run's folder: with the weights and the data that it was made from."""
+    from marscf.data.arrays import read_manifest
+
+    data = read_manifest(run_config(run).dataset)["digest"]
+    place = files[0].with_suffix(".seal.json")
+    seals.seal(place, files, weights_sha256=sha256_file(Path(run) / WEIGHTS), data_digest=data)

@@ -21,7 +21,7 @@ from marscf.errors import CheckpointError, MarscfError, nearest
 from marscf.files import open_regular, read_json, sha256_file, write_json
 from marscf.models import WEIGHTS, build, save
 from marscf.models.base import FlowModel
-from marscf.runs import CONFIG, RECEIPT, config_hash, run_config
+from marscf.runs import CONFIG, RECEIPT, config_hash, run_config, signed
 from marscf.settings import RunConfig
 
 SCALE = "published"
@@ -181,5 +181,6 @@ def import_checkpoint(foreign: Foreign, out: str | Path, again: bool = False) ->
         "imported_code": foreign.code,
         "events": [],
     }
+    receipt = signed(receipt)
     write_json(out / RECEIPT, receipt)
     return receipt

@@ -21,15 +21,15 @@ def read_measurements(path: Path, run: Run) -> list[dict[str, Any]]:
     It names the file where that was altered, and the command where it was measured of another run, of other
     weights or of other data.
     """
-    content = read_json(path)
     again = f"run: marscf evaluate {path.stem.replace('_', '-')} {path.parent}"
     try:
+        content = read_json(path)
         known = dict(content)
         stated = known.pop("digest", None)
         whole = known.keys() <= {"run", "measurements", *ORIGIN} and stated == digest(known)
         of, measurements = Run(**known["run"]), known["measurements"]
         fields = all(entry.keys() == set(FIELDS) for entry in measurements)
-    except (KeyError, TypeError, AttributeError, ValueError):
+    except (MarscfError, KeyError, TypeError, AttributeError, ValueError):
         whole = fields = False
     if not (whole and fields):
         raise MarscfError(f"{path} is damaged or was altered; {again}")
@@ -82,4 +82,4 @@ def read_per_image(run: str | Path) -> PerImage | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise MarscfError(f"{path} is damaged ({error}); delete it and measure again") from None
+        raise MarscfError(f"{path} is damaged ({error}); run: marscf evaluate likelihood {run}") from None

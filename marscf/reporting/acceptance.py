@@ -8,11 +8,11 @@ from typing import Any
 import pandas
 
 from marscf.errors import MarscfError
-from marscf.files import read_json, replacing, write_json
+from marscf.files import replacing, write_json
 from marscf.reporting.published import candidates, over_seeds, status
 from marscf.reporting.regression import Cell, aligned, report
 from marscf.reporting.tables import number
-from marscf.runs import RECEIPT, Run
+from marscf.runs import RECEIPT, Run, read_receipt
 
 REFERENCE = Path("reports/reference")
 NOTES = "NOTES.md"
@@ -65,4 +65,4 @@ def provenance(metrics: pandas.DataFrame) -> dict[str, Any]:
     """The receipts of the runs that were measured, by their folders."""
     names = metrics[["scale", "dataset", "system", "seed"]].drop_duplicates().itertuples(index=False)
     receipts = [Run(*row).path / RECEIPT for row in names]
-    return {str(path.parent): read_json(path) for path in receipts if path.is_file()}
+    return {str(path.parent): read_receipt(path.parent) for path in receipts if path.is_file()}

@@ -8,14 +8,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from marscf import seals
 from marscf.config import Config, load_config
+from marscf.data.arrays import MANIFEST, read_manifest
 from marscf.errors import ConfigError, MarscfError
 from marscf.evaluation.measured import read_measurements
 from marscf.evaluation.measurements import FIELDS
-from marscf.files import read_json, replacing, write_json
+from marscf.files import replacing, write_json
 from marscf.reporting.metrics import COLUMNS, finite, metric_of, qualifier
 from marscf.reporting.published import comparable
-from marscf.runs import DATASETS, RECEIPT, Run, run_config
+from marscf.runs import DATASETS, RECEIPT, Run, read_receipt, run_config
 
 if TYPE_CHECKING:
     import pandas
@@ -62,6 +64,7 @@ def collect(scale: str, runs: Sequence[str], out: Path | None = None) -> Path:
     with replacing(out) as temporary:
         temporary.write_text(text.getvalue(), encoding="utf-8")
     write_json(out.with_suffix(".json"), nested)
+    seals.seal(out.with_name(seals.METRICS), [out, out.with_suffix(".json")])
     return out
 
 
@@ -92,6 +95,7 @@ def _all_rows(config: Config, scale: str, runs: Sequence[str]) -> Iterator[dict[
             yield from _measured(folder / FLOOR, Run(scale, dataset, REAL, 0))
     speed = reports(scale) / "sampling_speed.csv"
     if speed.is_file():
+        unsealed_sweep(speed)
         the_scale = config.scale(scale)
         of = the_scale.studies.sampling_speed.dataset or the_scale.datasets[0]
         selected = {Run.from_path(path).system for path in runs}  # an earlier sweep may be of more
@@ -100,8 +104,8 @@ def _all_rows(config: Config, scale: str, runs: Sequence[str]) -> Iterator[dict[
 
 def _origin(place: Path) -> str:
     """The words of a protocol for imported weights: the file that they were imported from."""
-    path = place.parent / RECEIPT
-    receipt = read_json(path) if path.is_file() else {}
+    known = (place.parent / RECEIPT).is_file()
+    receipt = read_receipt(place.parent) if known else {}
     if not (origin := receipt.get("imported_from")):
         return ""
     return f", weights imported from {origin}, sha256 {receipt['imported_sha256'][:16]}"
@@ -109,8 +113,8 @@ def _origin(place: Path) -> str:
 
 def _release(dataset: str) -> str:
     """The words of a protocol for a dataset with several releases: which one it is."""
-    path = DATASETS / dataset / "manifest.json"
-    release = read_json(path).get("release") if path.is_file() else None
+    prepared = (DATASETS / dataset / MANIFEST).is_file()
+    release = read_manifest(dataset)["release"] if prepared else None
     return f", release {release}" if release else ""
 
 
@@ -144,7 +148,7 @@ def _measured(path: Path, run: Run) -> Iterator[dict[str, Any]]:
 
 
 def _from_receipt(path: Path, run: Run) -> Iterator[dict[str, Any]]:
-    receipt = read_json(path)
+    receipt = read_receipt(path.parent)
     if receipt.get("parameters") is not None:
         yield _row(run, "parameters", receipt["parameters"], None, 1, "trainable numbers", path)
     on = device(receipt.get("host") or {})
@@ -178,6 +182,12 @@ def device(host: dict[str, Any]) -> str:
     return host.get("gpu") or f"{host.get('cpu', 'unknown CPU')}, {threads} thread{'s' * (threads != 1)}"
 
 
+def unsealed_sweep(path: Path) -> Path:
+    """Return the path of a scale's sampling speeds, or of their record, where it is as it was written."""
+    again = f"marscf study sampling-speed --scale {path.parent.name}"
+    return seals.unsealed(path, again, seals.SWEEP)
+
+
 def _from_sweep(path: Path, dataset: str, scale: str) -> Iterator[dict[str, Any]]:
     times: dict[tuple[str, int], list[dict[str, str]]] = defaultdict(list)
     with open(path, newline="", encoding="utf-8") as stream:
@@ -204,6 +214,8 @@ def read_metrics(path: str | Path) -> "pandas.DataFrame":
     path = Path(path)
     if not path.is_file():
         raise MarscfError(f"no {path}; make it with: marscf report collect")
+    if path.with_name(seals.METRICS).is_file():  # a reference has none: it is in git
+        seals.unsealed(path, f"marscf report collect --scale {path.parent.name}", seals.METRICS)
     frame = pandas.read_csv(
         path, dtype={"protocol": str, "published_source": str}, float_precision="round_trip"
     )

@@ -16,12 +16,11 @@ import numpy as np
 from marscf.config import load_config
 from marscf.data.arrays import MANIFEST, open_split, read_manifest
 from marscf.evaluation.measured import read_per_image
-from marscf.files import read_json
 from marscf.reporting.collect import REAL
 from marscf.reporting.metrics import Row, error_of
 from marscf.reporting.regression import Cell, K
 from marscf.reporting.training_curves import read_records
-from marscf.runs import DATASETS, RECEIPT, Run, run_config
+from marscf.runs import DATASETS, RECEIPT, Run, read_receipt, run_config
 
 if TYPE_CHECKING:
     import pandas
@@ -91,7 +90,7 @@ def _fidelity(rows: Rows, floor: Rows) -> Iterator[tuple[str, str]]:
 
 def _training(run: Run) -> Iterator[tuple[str, str]]:
     """The steps of the receipt and of the log against those of the config."""
-    receipt = read_json(run.path / RECEIPT) if (run.path / RECEIPT).is_file() else {}
+    receipt = read_receipt(run.path) if (run.path / RECEIPT).is_file() else {}
     if not receipt.get("steps") or receipt.get("imported_from"):
         return
     asked = run_config(run.path).training.steps

@@ -12,15 +12,16 @@ from marscf import __version__
 from marscf.durations import in_words
 from marscf.errors import MarscfError
 from marscf.evaluation.inception import recorded_missing, without
+from marscf.evaluation.measured import read_measurements
 from marscf.files import read_json, replacing
 from marscf.reporting import catalogue, sources, tables
 from marscf.reporting.catalogue.product import METRICS, SWEEP, Plan, Product
-from marscf.reporting.collect import FLOOR, REAL, device, read_metrics, reports
+from marscf.reporting.collect import FLOOR, REAL, device, read_metrics, reports, unsealed_sweep
 from marscf.reporting.findings import findings, headlines, plain
 from marscf.reporting.metrics import error_of, pretty, title
 from marscf.reporting.speed import SWEEP_PLACE
 from marscf.reporting.style import PAGE
-from marscf.runs import RECEIPT, Run, identity, other_code
+from marscf.runs import Run, identity, other_code, read_receipt
 from marscf.settings import RunConfig
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _not_measured(plan: Plan, metrics: "pandas.DataFrame") -> Iterator[str]:
 
 def _run(path: str, config: RunConfig, metrics: "pandas.DataFrame") -> dict[str, Any]:
     """All that the page says about a run."""
-    run, receipt = Run.from_path(path), read_json(Path(path) / RECEIPT)
+    run, receipt = Run.from_path(path), read_receipt(path)
     if receipt["config_hash"] != identity(path, config):
         raise MarscfError(
             f"{path}: was trained with another config ({receipt['config_hash']}); run the workflow again"
@@ -127,6 +128,7 @@ def _records(plan: Plan, metrics: "pandas.DataFrame") -> Iterator[dict[str, str]
     for dataset in dict.fromkeys(metrics.loc[metrics["system"] == REAL, "dataset"]):
         floor = Run(scale, dataset, REAL, 0)
         folder = floor.path.parent.parent
+        read_measurements(folder / FLOOR, floor)  # or it says that it was altered
         yield {
             "anchor": tables.anchor(vars(floor)),
             "title": f"Real images, {sources.dataset_title(dataset)}",
@@ -137,7 +139,7 @@ def _records(plan: Plan, metrics: "pandas.DataFrame") -> Iterator[dict[str, str]
     path = reports(scale) / "sampling_speed.csv"
     if not plan.timed() or not path.is_file():
         return
-    record = read_json(path.with_suffix(".json")) if path.with_suffix(".json").is_file() else {}
+    record = read_json(unsealed_sweep(path.with_suffix(".json")))
     # without the single times
     points = [{k: v for k, v in point.items() if k != "milliseconds"} for point in record.get("points", [])]
     yield {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from marscf import seals
 from marscf.errors import MarscfError
 from marscf.images import tiled
 from marscf.reporting import sources, style
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 END = "#0072B2"  # of the frame of real images
+FILES = ("interpolation.npz", "interpolation.csv", "interpolation_scores.csv")
 GAP = 1  # white pixels between images
 METHODS = {
     "linear": ("straight line", "#666666", "s", "--"),
@@ -72,10 +74,8 @@ def _read(run: str, name: str, columns: set[str]) -> "pandas.DataFrame":
 
 
 def _needed(run: str, name: str) -> Path:
-    path = Path(run) / name
-    if not path.is_file():
-        raise MarscfError(f"no {path}; make it with: marscf study interpolate {run}")
-    return path
+    folder = Path(run)
+    return seals.unsealed(folder / name, f"marscf study interpolate {run}", seals.INTERPOLATION, folder)
 
 
 def _check(path: Path, run: str, found: Iterable[str], needed: set[str]) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from marscf.errors import MarscfError
+from marscf import seals
 from marscf.reporting import sources, style
 from marscf.runs import Run
 
@@ -21,9 +21,9 @@ def read_correlations(run: str) -> tuple[int, list[np.ndarray]]:
 
     As encoded, and standardised by its prior. The diagonal, each channel with itself, is NaN.
     """
-    path = Path(run) / "latent_correlation.npz"
-    if not path.is_file():
-        raise MarscfError(f"no {path}; make it with: marscf study latents {run}")
+    folder = Path(run)
+    path = folder / "latent_correlation.npz"
+    seals.unsealed(path, f"marscf study latents {run}", seals.LATENTS, folder)
     with np.load(path, allow_pickle=False) as saved:
         images, found = int(saved["images"]), [np.abs(saved[kind]) for kind in KINDS]
     for correlation in found:

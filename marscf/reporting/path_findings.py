@@ -5,9 +5,8 @@ from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from marscf.config import load_config
-from marscf.errors import MarscfError
 from marscf.reporting import sources
-from marscf.reporting.interpolation import LINE, Drawn, read_paths, read_points, read_scores
+from marscf.reporting.interpolation import FILES, LINE, Drawn, read_paths, read_points, read_scores
 from marscf.reporting.interpolation_table import densities, standard_error
 from marscf.reporting.metrics import pretty, rounded, title
 from marscf.reporting.tables import anchor
@@ -35,10 +34,9 @@ def of_paths(scale: str, systems: Collection[str]) -> Iterator[tuple[str, str, s
             continue
         run = Run(scale, study.dataset, study.system, config.seeds(scale, study.system)[0])
         folder = str(run.path)
-        try:
-            points, scores, drawn = read_points(folder), read_scores(folder), read_paths(folder)
-        except MarscfError:
+        if not all((run.path / name).is_file() for name in FILES):
             continue
+        points, scores, drawn = read_points(folder), read_scores(folder), read_paths(folder)
         name = f"{sources.system_title(run.system)} on {sources.dataset_title(run.dataset)}"
         where = f"[{name}](#{anchor(vars(run))})"
         points = densities(points)

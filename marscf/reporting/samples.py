@@ -1,15 +1,14 @@
 """Samples of several systems, next to real images (Figs. 8 to 10)."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from marscf.errors import DataError
+from marscf.data.arrays import MANIFEST
 from marscf.images import tiled
 from marscf.reporting import sources, style
-from marscf.runs import Run
+from marscf.runs import DATASETS, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +37,7 @@ def sample_grids(runs: Sequence[str], limit: int = 64) -> "Figure":
 
     style.use()
     drawn, titles = [sources.samples(run)[:limit] for run in runs], [*map(_title, runs)]
-    with suppress(DataError):
+    if (DATASETS / Run.from_path(runs[0]).dataset / MANIFEST).is_file():
         drawn.insert(0, sources.real(runs[0], limit))
         name = style.text(sources.dataset_title(Run.from_path(runs[0]).dataset))
         titles.insert(0, f"Real images\n{name}\n")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from marscf.errors import MarscfError
-from marscf.evaluation.measured import read_per_image
+from marscf.evaluation.measured import read_measurements, read_per_image
 from marscf.evaluation.measurements import PER_IMAGE
 from marscf.reporting.metrics import Row, metric_of
 from marscf.runs import Run
@@ -104,6 +104,8 @@ def per_image(rows: Sequence[Row]) -> np.ndarray:
     for row in rows:
         path = _run(row).path / PER_IMAGE
         scores = read_per_image(path.parent)
+        if (measured := path.with_suffix(".json")).is_file():
+            read_measurements(measured, _run(row))  # or it says that the scores are not its own
         if scores is None:
             raise MarscfError(f"no {path}; make it with: marscf evaluate likelihood {path.parent}")
         bits = scores.bits_per_dim

@@ -5,16 +5,15 @@ from typing import Any
 
 import numpy as np
 
+from marscf import seals
 from marscf.config import load_config
 from marscf.data.arrays import open_split
-from marscf.errors import MarscfError
 from marscf.evaluation.measured import read_measurements
-from marscf.files import read_json
 from marscf.images import stretched
 from marscf.reporting.catalogue.product import METRICS, Plan
 from marscf.reporting.collect import REAL, read_metrics, reports
 from marscf.reporting.metrics import pretty
-from marscf.runs import RECEIPT, Run, run_config
+from marscf.runs import RECEIPT, Run, read_receipt, run_config
 
 
 def system_title(name: str) -> str:
@@ -39,7 +38,7 @@ def run_title(run: Run) -> str:
 def training_of(run: Run) -> str:
     """Which training of its system a run is: its seed, or the file that its weights were imported from."""
     receipt = run.path / RECEIPT
-    origin = read_json(receipt).get("imported_from") if receipt.is_file() else None
+    origin = read_receipt(run.path).get("imported_from") if receipt.is_file() else None
     return origin or f"seed {run.seed}"
 
 
@@ -67,8 +66,7 @@ def measured(run: str | Path, file: str, metric: str) -> str | None:
 def samples(run: str | Path) -> np.ndarray:
     """A run's samples, `uint8 (n,C,H,W)`, grey levels stretched to 0 … 255."""
     path = Path(run) / "samples.npy"
-    if not path.is_file():
-        raise MarscfError(f"no {path}; draw them with: marscf sample {run} -n 64 --out {path}")
+    seals.unsealed(path, f"marscf sample {run} -n 64 --out {path}", seals.SAMPLES, Path(run))
     return visible(np.load(path, allow_pickle=False), run)
 
 

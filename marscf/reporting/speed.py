@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from marscf.errors import EvaluationError, MarscfError
+from marscf.errors import EvaluationError
 from marscf.reporting import sources, style
+from marscf.reporting.collect import unsealed_sweep
 from marscf.reporting.metrics import pretty
 from marscf.reporting.tables import Cell, Table
 from marscf.studies.scaling import fit_exponent, sequential_steps
@@ -44,10 +45,7 @@ def read_sweep(path: str | Path) -> "pandas.DataFrame":
     """Read `reports/<scale>/sampling_speed.csv`."""
     import pandas
 
-    path = Path(path)
-    if not path.is_file():
-        raise MarscfError(f"no {path}; make it with: marscf study sampling-speed --scale {path.parent.name}")
-    return pandas.read_csv(path)
+    return pandas.read_csv(unsealed_sweep(Path(path)))
 
 
 def growth(rows: "pandas.DataFrame", of: str = "milliseconds") -> Growth | None:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marscf.errors import MarscfError
-from marscf.files import read_json
+from marscf.files import sha256_file
 from marscf.reporting import sources, style
 from marscf.reporting.collect import training_minutes
 from marscf.reporting.metrics import pretty
 from marscf.reporting.tables import Cell, Table, anchor
-from marscf.runs import RECEIPT, Run
+from marscf.runs import RECEIPT, Run, read_receipt
 
 if TYPE_CHECKING:
     import pandas
@@ -29,13 +29,20 @@ QUARTERS = {0.25: "¼ T", 0.5: "½ T", 0.75: "¾ T", 1.0: "T"}
 
 def read_records(run: str | Path) -> list[dict[str, Any]]:
     """The records of a run's `log.jsonl`, none without it; raises `MarscfError` where it is damaged."""
-    path = Path(run) / "log.jsonl"
+    path, stated = Path(run) / "log.jsonl", None
+    again = f"run: marscf train {run} --again"
+    if (Path(run) / RECEIPT).is_file():
+        stated = read_receipt(run).get("log_sha256")  # older receipts do not have it
+    if not path.is_file():
+        if stated:
+            raise MarscfError(f"no {path}, which the run's receipt tells of; put it back, or {again}")
+        return []
+    if stated not in (None, sha256_file(path)):
+        raise MarscfError(f"{path} is not the log that the run's receipt tells of; put it back, or {again}")
     try:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except FileNotFoundError:
-        return []
     except ValueError as error:
-        raise MarscfError(f"{path} is damaged ({error}); delete the run's folder and train again") from None
+        raise MarscfError(f"{path} is damaged ({error}); put it back, or {again}") from None
 
 
 def read_log(run: str) -> "pandas.DataFrame | None":
@@ -48,7 +55,7 @@ def read_log(run: str) -> "pandas.DataFrame | None":
     frame = pandas.DataFrame(read_records(run))
     if TRAIN not in frame or frame[TRAIN].isna().all():
         return None
-    receipt = read_json(Path(run) / RECEIPT)
+    receipt = read_receipt(run)
     total, _ = training_minutes(receipt) or (float("nan"), "")
     return frame.reindex(columns=[*frame, *({VALIDATION} - {*frame})]).assign(
         minutes=frame["step"] / receipt["steps"] * total
@@ -147,7 +154,7 @@ def equal_time(runs: Sequence[str]) -> Table:
     for (dataset, system), own in systems.items():
         times = [share * shortest[dataset] for share in QUARTERS]
         cells = [Cell(sources.dataset_title(dataset), dataset), Cell(sources.system_title(system), system)]
-        cells.append(_mean("parameters", [read_json(Path(run) / RECEIPT)["parameters"] for run in own], own))
+        cells.append(_mean("parameters", [read_receipt(run)["parameters"] for run in own], own))
         cells.append(_mean("train_minutes", [shortest[dataset]], own[:1]))
         cells += [_mean("bits_per_dim", [_lowest(logs[run], time) for run in own], own) for time in times]
         cells.append(_mean("images_seen", [_seen(logs[run], shortest[dataset]) for run in own], own))

@@ -7,10 +7,11 @@ from marscf import models
 from marscf.errors import MarscfError
 from marscf.files import sha256_file
 from marscf.models.base import DensityModel
-from marscf.runs import config_hash
+from marscf.runs import config_hash, signed
 from marscf.settings import RunConfig
 from marscf.training import receipt as receipts
 from marscf.training.distributed import Processes
+from marscf.training.log import LOG
 from marscf.training.state import Record
 
 
@@ -57,5 +58,8 @@ def finish(
     if processes.first:
         models.save(model, config, folder / models.WEIGHTS)
         receipt["weights_sha256"] = sha256_file(folder / models.WEIGHTS)
+        if (folder / LOG).is_file():
+            receipt["log_sha256"] = sha256_file(folder / LOG)
+        receipt = signed(receipt)
         receipts.write(folder, receipt)
     return processes.from_first(receipt)

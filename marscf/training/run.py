@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from marscf.data.arrays import dataset_of
-from marscf.errors import ConfigError
+from marscf.errors import ConfigError, MarscfError
 from marscf.files import read_json, seed_from
-from marscf.runs import CONFIG, RECEIPT, other_code, run_config
+from marscf.runs import CONFIG, RECEIPT, altered_receipt, other_code, receipts, run_config, sound_receipt
 from marscf.settings import NAMES, TrainingSettings
 from marscf.training import receipt
 from marscf.training.interrupt import Stop
@@ -26,6 +26,8 @@ def train_run(
     config = run_config(folder)
     _check_own(folder)
     data_digest = dataset_of(config)["digest"]
+    if not again:
+        _check_receipts(folder)
     finished = receipt.restore(folder, config, data_digest)
     if finished and not again:
         line = f"{folder} is finished ({finished['steps']} steps)"
@@ -34,6 +36,17 @@ def train_run(
     from marscf.training.train import train
 
     return train(folder, config, data_digest, device, stop or Stop(), anew=bool(finished))
+
+
+def _check_receipts(folder: Path) -> None:
+    """Delete of a receipt and its twin the one that was altered; raise `MarscfError` where both may be."""
+    found = {folder / name: sound_receipt(folder / name) for name in receipts(folder)}
+    sound = [content for content in found.values() if content is not None]
+    if (found and not sound) or any(content != sound[0] for content in sound):
+        raise MarscfError(altered_receipt(folder))
+    for path, content in found.items():
+        if content is None:
+            path.unlink()
 
 
 def _imported_from(folder: Path) -> str | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from marscf.errors import MarscfError
 from marscf.files import read_json, sha256_file
 from marscf.models import WEIGHTS, load, save
-from marscf.runs import FINISHED, RECEIPT, run_config
+from marscf.runs import FINISHED, RECEIPT, run_config, signed
 from marscf.training import receipt as receipts
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def shrink(path: str | Path, device: str = "auto", images: int = IMAGES) -> str:
         receipt["weights_sha256"] = sha256_file(rounded)
         (folder / RECEIPT).unlink(missing_ok=True)  # if killed in between, the run says that it is altered
         rounded.replace(weights)
-        receipts.write(folder, receipt)
+        receipts.write(folder, signed(receipt))
     finally:
         rounded.unlink(missing_ok=True)
     return f"{before / 1e6:.1f} → {weights.stat().st_size / 1e6:.1f} MB; {receipt['stored']}"

@@ -1,15 +1,35 @@
-"""The reference's own runs, from the remote in the repository."""
+"""What the campaigns share: helpers of other tests, and runs: the reference's, and tiny ones."""
 
 import shutil
+import sys
 from pathlib import Path
 
+import counts
 import pytest
 
 from marscf import cli
 
-REPOSITORY = Path(__file__).parents[2]
+TESTS = Path(__file__).parents[1]
+REPOSITORY = TESTS.parent
 FOLDER = Path("data/runs/quick/digits")
-SYSTEMS = ("glow", "flowpp", "histogram")
+SYSTEMS = ("glow", "flowpp", "histogram")  # of the reference
+sys.path += [str(TESTS / name) for name in ("training", "workflow", "data", "compat")]
+
+from measured_place import measured, whole  # noqa: E402, F401
+from training_places import make_run, place, prepared, processes, uninterrupted  # noqa: E402, F401
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print what the campaigns have counted."""
+    for line in counts.FOUND:
+        terminalreporter.write_line(f"campaign: {line}")
+
+
+def pytest_collection_modifyitems(items):
+    """All campaigns are long."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(scope="session")

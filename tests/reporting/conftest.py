@@ -43,6 +43,7 @@ def spread(system, seed, n):
 
 def make_run(root, system, bits, seed=0, scale="quick", dataset="digits", n=IMAGES, dims=DIMS):
     """Write what train, evaluate and sample leave of one run."""
+    from marscf import seals
     from marscf.evaluation.measurements import PerImage, write_per_image
     from marscf.runs import config_hash, run_config
 
@@ -90,8 +91,11 @@ def make_run(root, system, bits, seed=0, scale="quick", dataset="digits", n=IMAG
     random = np.random.default_rng(seed)
     images = random.integers(0, config.data.grey_levels, (64, *shape), dtype=np.uint8)
     np.save(folder / "samples.npy", images)
+    seals.seal(folder / seals.SAMPLES, [folder / "samples.npy"], weights_sha256="1" * 64)
     correlation = np.corrcoef(random.normal(size=(8, 100)))
-    np.savez(folder / "latent_correlation.npz", latent=correlation, residual=correlation**3, images=100)
+    latents = folder / "latent_correlation.npz"
+    np.savez(latents, latent=correlation, residual=correlation**3, images=100)
+    seals.seal(folder / seals.LATENTS, [latents], weights_sha256="1" * 64, data_digest="0" * 64)
     if trained:
         lines = []
         for step in range(20, 601, 20):
@@ -118,6 +122,14 @@ def make_sweep(root, scale="quick"):
     path = root / "reports" / scale / "sampling_speed.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(rows) + "\n")
+    path.with_suffix(".json").write_text("{}")
+    seal_sweep(path)
+
+
+def seal_sweep(path):
+    from marscf import seals
+
+    seals.seal(path.with_name(seals.SWEEP), [path, path.with_suffix(".json")])
 
 
 def make_workdir(root):

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from marscf import seals
+
 SCORES = "split,density,lambda,t,metric,value,stderr,difference,difference_stderr,n,protocol"
 POINTS = "split,density,lambda,pair,point,t,log_prob_latent,log_prob_image,line_distance,image_distance"
 #: (density, λ): log p(z), log p(x), both distances and the score of inner points; log p(z) is of the first
@@ -40,3 +42,8 @@ def make_interpolation(root, run, pairs=3, points=5, chosen=0.5, shown=0.5):
             scores.append(f"{name},,inception_score[digits-net],{score},0.9,{difference},64,64 pairs")
     (folder / "interpolation.csv").write_text("\n".join(rows) + "\n")
     (folder / "interpolation_scores.csv").write_text("\n".join(scores) + "\n")
+    seal_interpolation(folder)
+
+
+def seal_interpolation(folder):
+    seals.seal(folder / seals.INTERPOLATION, sorted(folder.glob("interpolation*.[nc]*")))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas
 import pytest
 
-from marscf import cli
+from marscf import cli, seals
 from marscf.reporting.collect import collect, read_metrics
 from marscf.reporting.regression import FAILING, compare, report
 
@@ -15,6 +15,12 @@ REFERENCE = Path(__file__).parents[2] / "reports" / "reference" / "quick" / "met
 @pytest.fixture
 def metrics(workdir):
     return read_metrics(collect("quick", workdir))
+
+
+def write_metrics(metrics):
+    path = Path("reports/quick/metrics.csv")
+    metrics.to_csv(path, index=False)
+    seals.seal(path.with_name(seals.METRICS), [path])
 
 
 def change(metrics, metric="bits_per_dim", system="glow", **columns):
@@ -135,7 +141,7 @@ def test_command_accepts_with_a_note_then_passes_then_fails(metrics, capsys):
     assert receipts["data/runs/quick/digits/glow/seed0"]["weights_sha256"] == "1" * 64
     assert Path("reports/reference/quick/sampling_speed.csv").is_file()
     assert cli.main(["check"]) == 0  # the scale of config/config.yaml
-    change(metrics, "fid[digits-net]", value=99.0).to_csv("reports/quick/metrics.csv", index=False)
+    change(metrics, "fid[digits-net]", value=99.0).pipe(write_metrics)
     capsys.readouterr()
     assert cli.main(["check"]) == 1
     printed = capsys.readouterr().out
@@ -155,7 +161,7 @@ def test_command_accepts_with_a_note_then_passes_then_fails(metrics, capsys):
 )
 def test_a_wrong_number_is_not_accepted(metrics, capsys, metric, value, why):
     assert cli.main(["check", "--scale", "quick", "--accept", "first measurements"]) == 0
-    change(metrics, metric, value=value).to_csv("reports/quick/metrics.csv", index=False)
+    change(metrics, metric, value=value).pipe(write_metrics)
     assert cli.main(["check", "--scale", "quick", "--accept", "wonderful"]) == 2
     assert why in capsys.readouterr().err
 

@@ -2,8 +2,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from interpolation_files import make_interpolation
+from interpolation_files import make_interpolation, seal_interpolation
 
+from marscf import seals
 from marscf.data.arrays import open_split
 from marscf.errors import MarscfError
 from marscf.images import tiled
@@ -120,6 +121,7 @@ def test_scores_are_of_the_test_pairs_at_each_t(workdir):
 def test_files_of_an_older_version_name_the_command(workdir, name):
     path = Path(workdir[1]) / name
     path.write_text("pair,method,lambda,point,t\n0,linear,0.0,0,0.0\n")
+    seal_interpolation(path.parent)
     read = interpolation.read_points if name == "interpolation.csv" else interpolation.read_scores
     with pytest.raises(
         MarscfError, match=r"older version .* marscf study interpolate data/runs/quick"
@@ -129,6 +131,7 @@ def test_files_of_an_older_version_name_the_command(workdir, name):
     np.savez(
         Path(workdir[1]) / "interpolation.npz", images=np.zeros((1, 2, 3, 1, 8, 8), np.uint8), t=[0, 0.5, 1]
     )
+    seal_interpolation(path.parent)
     with pytest.raises(MarscfError, match="older version"):
         interpolation.paths(workdir[1:2])
 
@@ -186,6 +189,7 @@ def test_table_of_speed_is_of_one_image_at_32(workdir):
 def test_wrong_count_of_steps_is_not_called_reproduced(workdir):
     path = Path("reports/quick/sampling_speed.csv")
     path.write_text(path.read_text().replace("marscf-affine,32,1,4,46,", "marscf-affine,32,1,4,45,"))
+    seals.seal(path.with_name(seals.SWEEP), [path])
     status = {row[0].text: row[-1] for row in speed.speed_table(sweep()).rows}
     assert status["mAR-SCF (affine)"].kind == "short"
 

@@ -9,7 +9,7 @@ import pytest
 from marscf.config import loading
 from marscf.errors import MarscfError
 from marscf.evaluation.inception import RECORD, recorded_missing, without
-from marscf.files import write_json
+from marscf.files import read_json, write_json
 from marscf.reporting.catalogue import product
 from marscf.reporting.collect import collect
 from marscf.reporting.index import write_index
@@ -117,8 +117,9 @@ def test_page_says_why_there_is_no_fid_and_what_to_do(workdir):
 
 def test_page_says_which_run_other_code_trained(workdir):
     collect("quick", workdir)
-    write_json(Path(workdir[0]) / "finished.json", {"code": "of an edited model"})
-    write_json(Path(workdir[1]) / "finished.json", {})
+    receipt = read_json(Path(workdir[0]) / "receipt.json")
+    for name in ("receipt.json", "finished.json"):
+        write_json(Path(workdir[0]) / name, {**receipt, "code": "of an edited model"})
     page, summary = write_index("quick").read_text(), Path("reports/quick/summary.txt").read_text()
     said = [f"{run} was trained by other code than there is now" for run in workdir]
     assert [line in page and line in summary for line in said] == [True, *[False] * (len(said) - 1)]

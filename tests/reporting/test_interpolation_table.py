@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from interpolation_files import REAL_POINT, WAYS, make_interpolation
+from interpolation_files import REAL_POINT, WAYS, make_interpolation, seal_interpolation
 
 from marscf.reporting.interpolation_table import sensitivity_table
 
@@ -68,6 +68,7 @@ def test_points_denser_than_both_ends_are_counted_pair_by_pair(workdir):
         for line in lines
     ]
     path.write_text("\n".join(lines) + "\n")
+    seal_interpolation(path.parent)
     counts = {row["images"].text: row["denser than both ends"].text for row in rows_of(workdir[1:2])[:7]}
     assert counts["straight line"] == "6 of 9" and counts["λ = 0.2, typical density"] == "9 of 9"
     assert counts["λ = 0.5, density ignored"] == "6 of 9"
@@ -76,6 +77,7 @@ def test_points_denser_than_both_ends_are_counted_pair_by_pair(workdir):
 def test_a_scale_without_scores_has_the_rest(workdir):
     path = Path(workdir[1]) / "interpolation_scores.csv"
     path.write_text(path.read_text().splitlines()[0] + "\n")
+    seal_interpolation(path.parent)
     rows = rows_of(workdir[1:2])
     assert {row["score"].text for row in rows} == {row["gain in score"].text for row in rows} == {"–"}
     assert rows[1]["log p(z)"].value == pytest.approx(-81)

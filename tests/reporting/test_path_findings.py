@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from interpolation_files import make_interpolation
+from interpolation_files import make_interpolation, seal_interpolation
 
 from marscf.reporting.collect import collect, read_metrics
 from marscf.reporting.findings import findings, plain
@@ -15,6 +15,7 @@ def change(run, name, *replacements):
         assert old in text
         text = text.replace(old, new)
     path.write_text(text)
+    seal_interpolation(path.parent)
 
 
 def found():
@@ -94,6 +95,7 @@ def test_findings_have_them_and_leave_out_what_was_not_made(workdir):
     assert sum("our reading" in claim for claim in claims()) == 2
     path = Path(workdir[1]) / "interpolation_scores.csv"
     path.write_text(path.read_text().splitlines()[0] + "\n")  # no extractor
+    seal_interpolation(path.parent)
     assert sum("our reading" in claim for claim in claims()) == 1
     path.unlink()
     assert sum("our reading" in claim for claim in claims()) == 0

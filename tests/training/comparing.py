@@ -5,6 +5,8 @@ from pathlib import Path
 
 import torch
 
+from marscf.runs import read_receipt
+
 TIMES = {"seconds", "cpu_seconds", "timed_seconds", "timed_images", "peak_memory_bytes"}
 
 
@@ -19,8 +21,24 @@ def log(folder):
     return [{k: v for k, v in line.items() if k not in TIMES} for line in lines]
 
 
+def receipt(folder):
+    """The receipt of a run, without the times and what hashes them."""
+    content = read_receipt(folder)
+    differing = {*TIMES, "train_images_per_second", "log_sha256", "digest"}
+    return {key: value for key, value in content.items() if key not in differing}
+
+
+def files(folder):
+    """The names of a run's files: nothing may be left behind. An interruption saves a state of its own."""
+    names = (path.name for path in Path(folder).iterdir())
+    return sorted(name for name in names if name != "tensorboard" and not name.startswith("state-"))
+
+
 def assert_same(one, other):
-    """Weights, optimiser, averaged weights, best weights, counters and metrics are equal to the last bit."""
+    """Weights, optimiser, averaged weights, best weights, counters and metrics are equal to the last bit.
+
+    The receipts are equal but for the times, and neither run has a file that the other has not.
+    """
     assert (Path(one) / "weights.safetensors").read_bytes() == (
         Path(other) / "weights.safetensors"
     ).read_bytes()
@@ -30,6 +48,8 @@ def assert_same(one, other):
     _assert_equal(*states, "state")
     assert log(one) == log(other)
     assert len(log(one)) > 2
+    _assert_equal(receipt(one), receipt(other), "receipt")
+    assert files(one) == files(other)
 
 
 def _assert_equal(a, b, place):

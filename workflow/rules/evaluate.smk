@@ -24,7 +24,8 @@ rule sample:
     input:
         receipt=f"{RUN}/receipt.json",
     output:
-        f"{RUN}/samples.npy",
+        samples=f"{RUN}/samples.npy",
+        seal=f"{RUN}/samples.seal.json",
     log:
         f"{LOGS}/sample.log",
     threads: SCALE.resources.threads
@@ -36,7 +37,7 @@ rule sample:
         run=subpath(input.receipt, parent=True),
         device=device,
     shell:
-        "marscf sample {params.run} -n {params.images} --out {output} {params.device} > {log} 2>&1"
+        "marscf sample {params.run} -n {params.images} --out {output.samples} {params.device} > {log} 2>&1"
 
 
 rule extractor:

@@ -3,7 +3,8 @@ rule sampling_speed:
     input:
         timed_receipts,
     output:
-        "reports/{scale}/sampling_speed.csv",
+        speeds="reports/{scale}/sampling_speed.csv",
+        seal="reports/{scale}/sampling_speed.seal.json",
     log:
         "logs/{scale}/sampling_speed.log",
     threads: workflow.cores or SCALE.resources.threads
@@ -19,7 +20,7 @@ rule sampling_speed:
         systems=lambda wildcards: ",".join(plan().timed()),
         device=device,
     shell:
-        "marscf study sampling-speed --scale {wildcards.scale} --systems {params.systems} --out {output}"
+        "marscf study sampling-speed --scale {wildcards.scale} --systems {params.systems} --out {output.speeds}"
         " --repeats {params.repeats} {params.device} > {log} 2>&1"
 
 
@@ -33,6 +34,7 @@ rule interpolation:
         images=f"{RUN}/interpolation.npz",
         numbers=f"{RUN}/interpolation.csv",
         scores=f"{RUN}/interpolation_scores.csv",
+        seal=f"{RUN}/interpolation.seal.json",
     log:
         f"{LOGS}/interpolation.log",
     threads: SCALE.resources.threads
@@ -54,7 +56,8 @@ rule latents:
         receipt=f"{RUN}/receipt.json",
         manifest="data/datasets/{dataset}/manifest.json",
     output:
-        f"{RUN}/latent_correlation.npz",
+        correlations=f"{RUN}/latent_correlation.npz",
+        seal=f"{RUN}/latent_correlation.seal.json",
     log:
         f"{LOGS}/latents.log",
     threads: SCALE.resources.threads
