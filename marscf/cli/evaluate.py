@@ -1,17 +1,13 @@
 """`marscf evaluate likelihood|as-published|fidelity|extractor|floor|inception`: measure runs and datasets."""
 
 import argparse
-import contextlib
-import fcntl
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marscf.cli.arguments import RUN_HELP, add_report, check_temperature, positive, whole
 from marscf.devices import HELP, choose_device
-from marscf.models import WEIGHTS
-from marscf.runs import RECEIPT
 
 if TYPE_CHECKING:
     from marscf.config import Fidelity
@@ -135,8 +131,7 @@ def run_likelihood(args: argparse.Namespace) -> None:
 
     how = ("draws", "importance_samples", "images", "batch_size", "seed", "device", "report")
     chosen = {name: getattr(args, name) for name in how}
-    with _alone(args.run_path, WEIGHTS):
-        print(table(measure_likelihood(Path(args.run_path), **chosen, progress=sys.stderr.isatty())))
+    print(table(measure_likelihood(Path(args.run_path), **chosen, progress=sys.stderr.isatty())))
 
 
 def run_as_published(args: argparse.Namespace) -> None:
@@ -145,8 +140,7 @@ def run_as_published(args: argparse.Namespace) -> None:
     from marscf.evaluation.measurements import table
 
     chosen = {name: getattr(args, name) for name in ("images", "seed", "device", "report")}
-    with _alone(args.run_path, WEIGHTS):
-        entries = measure_as_published(Path(args.run_path), **chosen, progress=sys.stderr.isatty())
+    entries = measure_as_published(Path(args.run_path), **chosen, progress=sys.stderr.isatty())
     print(table(entries) or "its code evaluates it as we do; nothing was measured")
 
 
@@ -174,8 +168,7 @@ def run_fidelity(args: argparse.Namespace) -> None:
     check_temperature(args.temperature)
     settings, call, is_trial = _chosen(args, path)
     is_trial |= args.temperature != 1 and not args.report
-    with _alone(args.run_path, RECEIPT):
-        _show(measure_fidelity(path, settings, call, args.temperature, is_trial))
+    _show(measure_fidelity(path, settings, call, args.temperature, is_trial))
 
 
 def run_floor(args: argparse.Namespace) -> None:
@@ -184,18 +177,6 @@ def run_floor(args: argparse.Namespace) -> None:
 
     folder = Path(args.folder)
     _show(measure_floor(folder, *_chosen(args, folder / REAL / "seed0")))
-
-
-@contextlib.contextmanager
-def _alone(run: str, file: str) -> Iterator[None]:
-    """Let one measurement of a kind be made of a run at a time: others wait on a file that is there anyway.
-
-    They share what is kept between batches, and the first that is done removes it.
-    """
-    with contextlib.ExitStack() as held:
-        with contextlib.suppress(OSError):  # no such file, of which its reader tells; or no locks here
-            fcntl.flock(held.enter_context(open(Path(run) / file, "rb")), fcntl.LOCK_EX)
-        yield
 
 
 def _show(entries: list[dict[str, Any]]) -> None:

@@ -40,7 +40,9 @@ def run(args: argparse.Namespace) -> None:
         path = Path(_renamed(place, names))
         if path.exists():
             raise ConfigError(f"{path} is there already; choose another name, or remove it")
-        texts[path] = _renamed(files("marscf.templates").joinpath(template).read_text("utf-8"), names)
+        texts[path] = _renamed(
+            files("marscf.templates").joinpath(template).read_text(encoding="utf-8"), names
+        )
     for path, text in texts.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:

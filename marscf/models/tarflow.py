@@ -7,6 +7,7 @@ from marscf.flows.autoregressive import CausalAffine
 from marscf.flows.chain import Chain
 from marscf.flows.squeeze import Squeeze
 from marscf.models.base import Shape, check_levels
+from marscf.models.dequantiser import learned
 from marscf.models.one_latent import OneLatentFlow
 from marscf.nets.causal_transformer import CausalTransformer
 from marscf.options import Dequantiser, Margin, PositiveInt
@@ -47,7 +48,7 @@ class TarFlow(OneLatentFlow):
         logit_margin: Margin = None,
         dequantiser: Dequantiser = None,
     ):
-        super().__init__(shape, grey_levels, logit_margin, dequantiser)
+        super().__init__(shape, grey_levels, logit_margin, learned(shape, dequantiser))
         squeezes = patch.bit_length() - 1
         if 2**squeezes != patch:
             raise ConfigError(f"options.patch: {patch} is no power of 2")

@@ -14,6 +14,7 @@ from marscf.flows.coupling import Coupling
 from marscf.flows.squeeze import Squeeze
 from marscf.flows.step import FlowStep
 from marscf.models.base import FlowModel, Shape, check_levels
+from marscf.models.dequantiser import learned
 from marscf.nets.affine_net import AffineNet
 from marscf.options import Dequantiser, Margin, PositiveInt
 from marscf.priors.prior import Prior
@@ -76,7 +77,7 @@ class MyFlow(FlowModel):
         logit_margin: Margin = None,
         dequantiser: Dequantiser = None,
     ):
-        super().__init__(shape, grey_levels, logit_margin, dequantiser)
+        super().__init__(shape, grey_levels, logit_margin, learned(shape, dequantiser))
         check_levels(self.shape, levels)
         features, height, width = self.shape
         layers: list[Bijection] = [self.pixels]  # the logit, where the dataset has one

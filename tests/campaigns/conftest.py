@@ -40,9 +40,9 @@ def shipped(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("shipped")
     remote = DVCFileSystem(str(REPOSITORY), remote="reference")
     folders = [*(FOLDER / system for system in SYSTEMS), Path("data/extractors/digits-net/digits")]
-    for place in folders:
-        (root / place.parent).mkdir(parents=True, exist_ok=True)
-        remote.get(str(place), str(root / place), recursive=True)
+    for folder in folders:
+        (root / folder.parent).mkdir(parents=True, exist_ok=True)
+        remote.get(str(folder), str(root / folder), recursive=True)
     remote.get(str(FOLDER / "floor.json"), str(root / FOLDER / "floor.json"))
     for name in ("config", "reports/reference/quick"):
         shutil.copytree(REPOSITORY / name, root / name)

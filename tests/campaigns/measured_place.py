@@ -16,8 +16,10 @@ from marscf.errors import MarscfError
 
 RUNS = [
     f"data/runs/quick/digits/{name}"
-    for name in ("histogram/seed0", "glow/seed0", "marscf-affine/seed0")
-    + ("marscf-mixlogcdf/seed0", "marscf-mixlogcdf/seed1")
+    for name in (
+        *("histogram/seed0", "glow/seed0", "marscf-affine/seed0"),
+        *("marscf-mixlogcdf/seed0", "marscf-mixlogcdf/seed1"),
+    )
 ]
 INTERPOLATED = RUNS[2]
 

@@ -21,7 +21,7 @@ CACHE = Path("data/fidelity-cache")
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_trainings_of_every_system(processes, uninterrupted, place, name):
-    """As large as at scale `quick`. One kill of three comes while a state is saved, the others at any time."""
+    """As large as at scale `quick`. One kill of three comes while a state is saved, others at any time."""
     config = resolve(CONFIG, "quick", "digits", name, 0)
     training = {"steps": 16, "batch_size": 8, "checkpoint_every": 2, "validate_every": 8}
     started = time.monotonic()

@@ -1,6 +1,5 @@
 """Altered inputs of every parser: decoded, or refused by a declared error, in bounded time and memory."""
 
-import io
 import json
 import random
 import resource
