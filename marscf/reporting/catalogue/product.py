@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from marscf import seals
 from marscf.config import Interpolation, Scale, load_config
 from marscf.runs import Run
 from marscf.settings import RunConfig
@@ -136,10 +137,13 @@ class Product:
     text: str
 
     def files(self, plan: Plan) -> list[str]:
-        """The files that it is made from."""
+        """The files that it is made from, and the seals of those that have one."""
         if isinstance(self.inputs, str):
-            return [f"reports/{plan.scale.name}/{self.inputs}"]
-        return [f"{run}/{file}" for run in self.about(plan) for file in self.inputs]
+            folders, inputs = [f"reports/{plan.scale.name}"], (self.inputs,)
+        else:
+            folders, inputs = self.about(plan), self.inputs
+        sealed = dict.fromkeys((*inputs, *(seals.OF[file] for file in inputs if file in seals.OF)))
+        return [f"{folder}/{file}" for folder in folders for file in sealed]
 
     def outputs(self, scale: str) -> list[str]:
         """The files that it becomes."""
