@@ -15,7 +15,7 @@ SCALE ?= $(or $(shell sed -n 's/^scale: *\([a-z0-9-]*\).*/\1/p' config/config.ya
 PYTHON_FILES := marscf snakemake_logger_plugin_marscf tests workflow
 SNAKE_FILES := Snakefile workflow/rules
 
-.PHONY: help reproduce published check metrics-diff test test-all lint format lock pull clean
+.PHONY: help reproduce published check metrics-diff test test-all campaigns lint format lock pull clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
@@ -49,6 +49,9 @@ test: $(READY)  ## the tests, within 15 minutes on 2 cores
 
 test-all: test  ## these and the long ones, as long again and more
 	$(BIN)/python -m pytest -m long
+
+campaigns: $(READY)  ## kills, altered files, hostile inputs, planted errors, full disks; an hour of one core
+	MARSCF_CAMPAIGNS=whole $(BIN)/python -m pytest tests/campaigns
 
 lint: $(READY)  ## ruff, mypy, snakefmt, snakemake --lint
 	$(BIN)/ruff check $(PYTHON_FILES)

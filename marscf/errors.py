@@ -1,6 +1,9 @@
 """What can go wrong, in one line each: the value, the place, and how to correct it."""
 
 import difflib
+import errno
+import os
+import re
 from collections.abc import Iterable
 
 EXIT_USER_ERROR = 2
@@ -33,6 +36,18 @@ class Interrupted(MarscfError):
     """Stopped on request (signal or time limit) with everything saved; calling again goes on."""
 
     exit_code = EXIT_INTERRUPTED
+
+
+def full_disk(error: BaseException | None) -> str | None:
+    """Return the system's words for a full disk, or a full quota, where an error comes from one."""
+    while error is not None:
+        number = error.errno if isinstance(error, OSError) else None
+        if found := re.search(r"\(os error (\d+)\)", str(error)):  # of a library in Rust
+            number = int(found[1])
+        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return os.strerror(number)
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def printable(message: object) -> str:

@@ -5,17 +5,15 @@ None or an exit code. Modules are imported only when called, so `marscf --help` 
 """
 
 import argparse
-import errno
 import importlib
 import io
 import os
-import re
 import sys
 from pathlib import Path
 from typing import NoReturn
 
 from marscf import __version__
-from marscf.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, MarscfError, nearest, printable
+from marscf.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, MarscfError, full_disk, nearest, printable
 
 COMMANDS = {
     "data": ("marscf.cli.data", "download or take from a mirror, verify, decode and split a dataset"),
@@ -64,18 +62,6 @@ systems are files of config/, where every default is. In the order of the workfl
 All of a scale at once, report included: snakemake --cores all --config scale=quick
 
 exit codes: 0 done; 1 a check failed; 2 bad input, in one line; 75 interrupted, call again"""
-
-
-def full_disk(error: BaseException | None) -> str | None:
-    """Return the system's words for a full disk, or a full quota, where an error comes from one."""
-    while error is not None:
-        number = error.errno if isinstance(error, OSError) else None
-        if found := re.search(r"\(os error (\d+)\)", str(error)):  # of a library in Rust
-            number = int(found[1])
-        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            return os.strerror(number)
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -81,5 +81,5 @@ def read_per_image(run: str | Path) -> PerImage | None:
             return PerImage(content["scores"], data=str(content["data"]), **numbers)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise MarscfError(f"{path} is damaged ({error}); run: marscf evaluate likelihood {run}") from None

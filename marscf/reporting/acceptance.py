@@ -1,6 +1,8 @@
 """The committed reference: what it says beside published numbers, and how measurements become it."""
 
+import contextlib
 import datetime
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ from typing import Any
 import pandas
 
 from marscf.errors import MarscfError
-from marscf.files import replacing, write_json
+from marscf.files import replacing
 from marscf.reporting.published import candidates, over_seeds, status
 from marscf.reporting.regression import Cell, aligned, report
 from marscf.reporting.tables import number
@@ -48,17 +50,18 @@ def accept(note: str, cells: list[Cell], metrics: pandas.DataFrame, measured: Pa
         else f"# Changes of the reference, scale {reference.parent.name}\n"
     )
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    for path, text in (
-        (notes, f"{before}\n## {today}: {note.strip()}\n\n{report(cells)}\n"),
-        (reference, measured.read_text(encoding="utf-8")),
-    ):
-        with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    texts = {
+        notes: f"{before}\n## {today}: {note.strip()}\n\n{report(cells)}\n",
+        reference: measured.read_text(encoding="utf-8"),
+        reference.with_name(PROVENANCE): json.dumps(provenance(metrics), indent=1, allow_nan=False) + "\n",
+    }
     report_folder = measured.parent
-    for path in (*report_folder.glob("sampling_speed.*"), *report_folder.glob("figures/*.png")):
-        with replacing(reference.parent / path.relative_to(report_folder)) as temporary:
-            shutil.copyfile(path, temporary)
-    write_json(reference.with_name(PROVENANCE), provenance(metrics))
+    with contextlib.ExitStack() as stack:  # all are written before the first is renamed, or none is
+        for path in (*report_folder.glob("sampling_speed.*"), *report_folder.glob("figures/*.png")):
+            target = reference.parent / path.relative_to(report_folder)
+            shutil.copyfile(path, stack.enter_context(replacing(target)))
+        for path, text in texts.items():
+            stack.enter_context(replacing(path)).write_text(text, encoding="utf-8")
 
 
 def provenance(metrics: pandas.DataFrame) -> dict[str, Any]:

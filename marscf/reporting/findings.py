@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from marscf.errors import MarscfError
 from marscf.reporting import sources
 from marscf.reporting.catalogue.product import SWEEP
 from marscf.reporting.collect import REAL, reports
@@ -188,11 +187,11 @@ def _all_beat(bits: dict[str, list[dict]], least: list[dict]) -> Finding:
 def _of_sweep(scale: str, systems: set[str]) -> list[Finding]:
     linear = "mAR-SCF's sequential steps grow in proportion to the image's side, O(N)."
     faster = "mAR-SCF samples faster than PixelCNN, and its lead grows with the image."
-    try:
-        sweep = read_sweep(reports(scale) / SWEEP)
-        sweep = sweep[sweep["system"].isin(systems)]
-    except MarscfError:
+    path = reports(scale) / SWEEP
+    if not path.is_file():
         return [Finding(claim, "unmeasured", "no sampling-speed sweep") for claim in (linear, faster)]
+    sweep = read_sweep(path)
+    sweep = sweep[sweep["system"].isin(systems)]
     return [_linear(linear, sweep), _faster(faster, sweep)]
 
 

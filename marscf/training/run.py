@@ -8,7 +8,16 @@ from typing import Any
 from marscf.data.arrays import dataset_of
 from marscf.errors import ConfigError, MarscfError
 from marscf.files import read_json, seed_from
-from marscf.runs import CONFIG, RECEIPT, altered_receipt, other_code, receipts, run_config, sound_receipt
+from marscf.runs import (
+    CONFIG,
+    FINISHED,
+    RECEIPT,
+    altered_receipt,
+    other_code,
+    receipts,
+    run_config,
+    sound_receipt,
+)
 from marscf.settings import NAMES, TrainingSettings
 from marscf.training import receipt
 from marscf.training.interrupt import Stop
@@ -30,6 +39,8 @@ def train_run(
         _check_receipts(folder)
     finished = receipt.restore(folder, config, data_digest)
     if finished and not again:
+        for left in (*folder.glob(f".{RECEIPT}.*"), *folder.glob(f".{FINISHED}.*")):
+            left.unlink(missing_ok=True)  # half written, by a process that was killed
         line = f"{folder} is finished ({finished['steps']} steps)"
         print(f"marscf train: {other_code(folder, config.model) or line}", file=sys.stderr)
         return finished

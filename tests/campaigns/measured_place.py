@@ -3,8 +3,10 @@
 import contextlib
 import io
 import os
+import resource
 import shutil
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +16,8 @@ from tiny_checkout import REPOSITORY, make_tiny
 from marscf.cli import main
 from marscf.errors import MarscfError
 
-RUNS = [
-    f"data/runs/quick/digits/{name}"
-    for name in (
-        *("histogram/seed0", "glow/seed0", "marscf-affine/seed0"),
-        *("marscf-mixlogcdf/seed0", "marscf-mixlogcdf/seed1"),
-    )
-]
+SYSTEMS = {"histogram": 1, "glow": 1, "marscf-affine": 1, "marscf-mixlogcdf": 2}  # and how many seeds
+RUNS = [f"data/runs/quick/digits/{name}/seed{seed}" for name, n in SYSTEMS.items() for seed in range(n)]
 INTERPOLATED = RUNS[2]
 
 
@@ -122,23 +119,22 @@ def measured(whole, tmp_path, monkeypatch) -> Path:
     return here
 
 
-def forked(*arguments: str, before=None) -> tuple[int, Path]:
-    """Start `marscf` in a fork of this process; return its number, and the file of what it says.
+def forked(action: Callable[[], Call], said: Path, before: Callable[[], None] | None = None) -> int:
+    """Start an action in a fork of this process, `before` first; return its number.
 
-    `before` is called in it first. A fork has torch imported already, and is killed without harm.
+    What it says goes to the file `said`. A fork has torch imported already, and is killed without harm.
     """
-    said = Path(os.environ.get("TMPDIR", "/tmp")) / f"said-{os.getpid()}"
     number = os.fork()
     if number:
-        return number, said
+        return number
     code = 70
     try:
-        with said.open("w") as stream, contextlib.redirect_stderr(stream), contextlib.redirect_stdout(stream):
-            if before:
-                before()
-            code = main(list(arguments))
-    except BaseException:
-        said.write_text(traceback.format_exc())
+        if before:
+            before()
+        done = action()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        said.write_text(done.err)
+        code = done.code
     finally:
         os._exit(code)
 

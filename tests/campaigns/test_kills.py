@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from counts import count, found
 from killing import kill_at_random_moments
-from measured_place import RUNS, ended, forked
+from measured_place import RUNS, call, ended, forked
 
 from marscf.config import load_config, resolve
 
@@ -21,7 +21,7 @@ CACHE = Path("data/fidelity-cache")
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_trainings_of_every_system(processes, uninterrupted, place, name):
-    """As large as at scale `quick`. One kill of three comes while a state is saved, others at any time."""
+    """As large as at scale `quick`. One kill of three comes while a state is saved."""
     config = resolve(CONFIG, "quick", "digits", name, 0)
     training = {"steps": 16, "batch_size": 8, "checkpoint_every": 2, "validate_every": 8}
     started = time.monotonic()
@@ -34,13 +34,14 @@ def test_trainings_of_every_system(processes, uninterrupted, place, name):
     kill_at_random_moments(
         processes, reference, again, place, seconds=[most] * (kills - savings), savings=savings, seed=1
     )
-    found(
-        f"{kills} kills of trainings of {name}: weights, states, log and receipt equal, nothing left behind"
-    )
+    found(f"{kills} kills of trainings of {name}: all equal, nothing left behind")
 
 
 @pytest.mark.parametrize(("measure", "run"), [("likelihood", RUNS[4]), ("fidelity", RUNS[2])])
-def test_evaluations(measured, measure, run):
+def test_evaluations(measured, measure, run, tmp_path):
+    def start():
+        return forked(lambda: call("evaluate", measure, run), tmp_path / "said")
+
     folder, dice, kills = Path(run), random.Random(measure), count(2, 20)
     results = [folder / f"{measure}.json", folder / "likelihood.npz"]
 
@@ -53,12 +54,12 @@ def test_evaluations(measured, measure, run):
 
     anew()
     started = time.monotonic()
-    assert ended(forked("evaluate", measure, run)[0]) == 0
+    assert ended(start()) == 0
     seconds, expected = time.monotonic() - started, content()
     anew()
     killed = 0
     while killed < kills:
-        number = forked("evaluate", measure, run)[0]
+        number = start()
         time.sleep(dice.uniform(0, seconds))
         os.kill(number, signal.SIGKILL)
         if (code := ended(number)) == -signal.SIGKILL:
@@ -66,10 +67,9 @@ def test_evaluations(measured, measure, run):
         else:
             assert code == 0 and content() == expected
             anew()
-    number, said = forked("evaluate", measure, run)
-    assert ended(number) == 0, said.read_text()
+    assert ended(start()) == 0, (tmp_path / "said").read_text()
     assert content() == expected
-    found(f"{kills} kills of evaluations of {measure}: the same bytes, nothing left behind")
+    found(f"{kills} kills of evaluations of {measure}: the same bytes, nothing left")
 
 
 def files(folder):

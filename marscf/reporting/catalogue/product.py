@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from marscf import seals
 from marscf.config import Interpolation, Scale, load_config
+from marscf.errors import MarscfError, full_disk
 from marscf.runs import Run
 from marscf.settings import RunConfig
 
@@ -160,7 +161,12 @@ class Product:
     def save(self, drawn: "Figure | Table", out: str) -> None:
         """Write what was drawn, to `out` with the suffixes of its kind."""
         save = {"figure": "marscf.reporting.style.save", "table": "marscf.reporting.tables.save"}
-        imported(save[self.kind])(drawn, out)
+        try:
+            imported(save[self.kind])(drawn, out)
+        except OSError as error:
+            if not (reason := full_disk(error)):
+                raise
+            raise MarscfError(f"cannot write {out}: disk full: {reason}; make room, draw again") from error
 
 
 def imported(name: str) -> Callable[..., Any]:
