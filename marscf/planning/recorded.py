@@ -66,7 +66,7 @@ def _rate_of(row: dict[str, Any]) -> Rate:
 
 
 def find(name: str, root: Path = ROOT) -> Recorded:
-    """Return the records of the machine that `name` is a part of, as `h200`; raises `ConfigError` for none."""
+    """Return the records of the machine whose name has `name` in it; raises `ConfigError` for none."""
     rows: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(root.rglob("*-*.json")):
         record = read_json(path)
