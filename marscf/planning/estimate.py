@@ -3,11 +3,14 @@
 import math
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
+
+from tqdm import tqdm
 
 from marscf.config import Dataset
 from marscf.evaluation.digits_net import RECIPE
@@ -177,10 +180,9 @@ def estimate(selection: Selection, machine: Machine, recorded: Recorded | None, 
     work = left(selection)
     keys = {str(one.run.path): _key(one.config) for one in work}
     threads = min(machine.cores, selection.scale.resources.threads)
-    probes: dict[str, Probe] = {}
-    nets: dict[int, Timing] = {}
+    workers = max(1, machine.cores // threads) if recorded else machine.at_once
     with ProcessPoolExecutor(
-        machine.at_once, mp_context=get_context("spawn"), initializer=start, initargs=(threads,)
+        workers, mp_context=get_context("spawn"), initializer=start, initargs=(threads,)
     ) as pool:
         waiting = {}
         for one in work:
@@ -191,7 +193,8 @@ def estimate(selection: Selection, machine: Machine, recorded: Recorded | None, 
             one.config.data.shape[1] for one in work if one.evaluation.fidelity.extractor == "digits-net"
         }
         timed = {side: pool.submit(probe_digits_net, side) for side in sorted(sides)}
-        probes = {key: future.result() for key, future in waiting.items()}
+        seen = tqdm(waiting.items(), desc="probe", unit="model", disable=not sys.stderr.isatty(), leave=False)
+        probes = {key: future.result() for key, future in seen}
         nets = {side: future.result() for side, future in timed.items()}
     runs = [_of_run(one, probes[keys[str(one.run.path)]], nets, machine) for one in work]
     names = list(dict.fromkeys(one.run.dataset for one in work))

@@ -240,6 +240,6 @@ def _kept(model: DensityModel, recompute: bool = False) -> float:
         model.begin_step()
         return kept_bytes(lambda: model.training_loss(x, noise), list(model.parameters()))
 
-    kept = float(bytes_of(4) - bytes_of(2)) / 2
+    kept = float(bytes_of(2) - bytes_of(1))
     model.activation_checkpointing = False
     return max(kept, 0.0)

@@ -61,13 +61,12 @@ class Recorded:
 
 
 def _rate_of(row: dict[str, Any]) -> Rate:
-    size = f"{row['coupling']} {row['steps']}×{row['channels']}"
-    of = f"{row['work']}, {size}, {row['implementation']}"
+    of = f"{row['work']}, {row['coupling']} {row['steps']}×{row['channels']}, {row['implementation']}"
     return Rate(1e9 * row["gigaflop"] / row["median_seconds"], of)
 
 
 def find(name: str, root: Path = ROOT) -> Recorded:
-    """Return the records of a machine, `name` a part of its device; raises `ConfigError` for none."""
+    """Return the records of the machine whose name has `name` in it; raises `ConfigError` for none."""
     rows: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(root.rglob("*-*.json")):
         record = read_json(path)
