@@ -139,10 +139,9 @@ class Product:
 
     def files(self, plan: Plan) -> list[str]:
         """The files that it is made from, and the seals of those that have one."""
-        if isinstance(self.inputs, str):
-            folders, inputs = [f"reports/{plan.scale.name}"], (self.inputs,)
-        else:
-            folders, inputs = self.about(plan), self.inputs
+        of_report = isinstance(self.inputs, str)
+        folders: Sequence[str] = [f"reports/{plan.scale.name}"] if of_report else self.about(plan)
+        inputs = (self.inputs,) if isinstance(self.inputs, str) else self.inputs
         sealed = dict.fromkeys((*inputs, *(seals.OF[file] for file in inputs if file in seals.OF)))
         return [f"{folder}/{file}" for folder in folders for file in sealed]
 
