@@ -215,7 +215,7 @@ def test_a_call_that_fails_names_the_job_the_reason_and_the_log(fresh_checkout):
     lines = result.stderr.splitlines()
     failed = lines.index("FAILED: dataset mnist")
     assert lines[failed + 1] == "The end of logs/data/mnist.log:"
-    assert lines[failed + 2].startswith("  | marscf data: no file data/sources/mnist/")
+    assert lines[failed + 2].startswith("  | marscf data: no file nowhere/mnist/")
     assert lines[-1].startswith("The whole log: .snakemake/log/")
     assert len(lines) < 10 and "CalledProcessError" not in result.stderr
 
