@@ -57,7 +57,7 @@ def _likelihood(run: Run, rows: Rows) -> Iterator[tuple[str, str]]:
     scores = read_per_image(run.path)
     if scores is None:
         return
-    expected = {"bits_per_dim": scores.scores[:, : max(scores.draws, 1)].sum(1) / max(scores.draws, 1)}
+    expected = {"bits_per_dim": scores.scores[:, : scores.draws].sum(1) / scores.draws}
     if scores.importance_samples:
         some = scores.scores[:, : scores.importance_samples]
         expected["bits_per_dim_iw"] = np.logaddexp.reduce(some, axis=1) - math.log(some.shape[1])

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.long
 RUN = Path("data/runs/quick/digits/glow/seed0")
 AT_ONCE = 4
 

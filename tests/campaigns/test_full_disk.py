@@ -77,25 +77,37 @@ def made_anew(stage):
             path.unlink(missing_ok=True)
 
 
+def until_there_is_room(stage, call_at):
+    """Call a stage at one free size after the other, `call_at(number)`; return its exit codes."""
+    codes = []
+    for number in range(FREE):
+        made_anew(stage)
+        codes.append(call_at(number))
+        if codes[-1] == 0:
+            break
+    assert codes[0] == 2, "there is room for nothing"
+    return codes
+
+
+def goes_on(stage, codes):
+    """Call it with room, unless it ended already."""
+    if codes[-1] != 0:
+        done = STAGES[stage][1]()
+        assert done.code == 0, done.err
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_files_that_may_not_grow(measured, checkpoint, tmp_path, stage):
     """A limit on the size of files fails where a full disk does, and needs no disk of its own."""
     Path(CHECKPOINT).write_bytes(checkpoint)
-    codes = []
-    for number in range(FREE):
-        made_anew(stage)
+
+    def call_at(number):
         limit = 0 if number == 0 else int(30 * 8**number / 4)
+        limited = resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY)
+        return on_full_disk(stage, lambda: resource.setrlimit(*limited), tmp_path)
 
-        def limited(limit=limit):
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-
-        codes.append(on_full_disk(stage, limited, tmp_path))
-        if codes[-1] == 0:
-            break
-    assert codes[0] == 2, "there is room for nothing"
-    if codes[-1] != 0:
-        done = STAGES[stage][1]()
-        assert done.code == 0, done.err
+    codes = until_there_is_room(stage, call_at)
+    goes_on(stage, codes)
     found(f"{stage}: files limited to {len(codes)} sizes, {codes.count(2)} times full, then it went on")
 
 
@@ -135,16 +147,12 @@ class Disk:
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_disk_without_room(small_disk, checkpoint, tmp_path, stage):
     Path(CHECKPOINT).write_bytes(checkpoint)
-    codes = []
-    for number in range(FREE):
-        made_anew(stage)
+
+    def call_at(number):
         small_disk.leave(4096 * (number and 3**number))
-        codes.append(on_full_disk(stage, None, tmp_path))
-        if codes[-1] == 0:
-            break
-    assert codes[0] == 2, "there is room for nothing"
+        return on_full_disk(stage, None, tmp_path)
+
+    codes = until_there_is_room(stage, call_at)
     small_disk.ballast.unlink()
-    if codes[-1] != 0:
-        done = STAGES[stage][1]()
-        assert done.code == 0, done.err
+    goes_on(stage, codes)
     found(f"{stage}: a disk with {len(codes)} free sizes, {codes.count(2)} times full, then it went on")

@@ -14,7 +14,6 @@ from planted import FIDELITY, LIKELIHOOD, TRAINING
 from marscf import cli
 from marscf.kernels.cached import forget
 
-pytestmark = pytest.mark.long
 FOLDER = Path("data/runs/quick/digits")
 SYSTEMS = ("glow", "flowpp", "histogram")
 
