@@ -21,7 +21,7 @@ from marscf.errors import CheckpointError, MarscfError, nearest
 from marscf.files import open_regular, read_json, sha256_file, write_json
 from marscf.models import WEIGHTS, build, save
 from marscf.models.base import FlowModel
-from marscf.runs import CONFIG, RECEIPT, config_hash, run_config, signed
+from marscf.runs import CONFIG, RECEIPT, config_hash, own_config, run_config, signed
 from marscf.settings import RunConfig
 
 SCALE = "published"
@@ -164,9 +164,10 @@ def import_checkpoint(foreign: Foreign, out: str | Path, again: bool = False) ->
     `read_checkpoint`, and where the folder holds a run already, unless it may be written `again`.
     """
     out = Path(out)
-    if not again and ((out / WEIGHTS).exists() or (out / RECEIPT).exists()):
-        raise CheckpointError(f"{out} holds a run already; choose another folder, or delete it")
     model, config = read_checkpoint(foreign)
+    begun = not (out / RECEIPT).exists() and own_config(out) == config  # by a call that did not end
+    if not (again or begun) and ((out / WEIGHTS).exists() or (out / RECEIPT).exists()):
+        raise CheckpointError(f"{out} holds a run already; choose another folder, or delete it")
     write_json(out / CONFIG, config.to_json())
     save(model, config, out / WEIGHTS)
     receipt: dict[str, Any] = {
