@@ -12,10 +12,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 UV ?= uv
 SCALE ?= $(or $(shell sed -n 's/^scale: *\([a-z0-9-]*\).*/\1/p' config/config.yaml),quick)
-PYTHON_FILES := marscf tests workflow
+PYTHON_FILES := marscf snakemake_logger_plugin_marscf tests workflow
 SNAKE_FILES := Snakefile workflow/rules
 
-.PHONY: help reproduce published check metrics-diff test test-all campaigns lint format lock pull clean
+.PHONY: help reproduce published plan check metrics-diff test test-all campaigns lint format lock pull clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
@@ -33,6 +33,9 @@ announce:
 
 published: $(READY)  ## import the published weights and measure them
 	@$(BIN)/snakemake --cores all --config scale=published
+
+plan: $(READY)  ## what SCALE will take: time, memory, disk, download
+	@$(BIN)/marscf plan --scale $(SCALE)
 
 check: $(READY)  ## compare the measurements with the reference; fails where one got worse
 	@$(BIN)/snakemake --cores all check

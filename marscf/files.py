@@ -56,20 +56,24 @@ def locked(folder: Path, file: str | None = None, refusal: str | None = None) ->
     them stands for the other process. Raises `MarscfError` where the folder cannot be written. A file system
     without locks is taken as it is.
     """
-    flags = os.O_RDWR | os.O_CREAT if file else os.O_RDONLY
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / file if file else folder, flags, 0o666)
-    except OSError as error:
-        raise MarscfError(f"cannot write {folder}: {error.strerror}; choose a writable folder") from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (fcntl.LOCK_NB if refusal else 0))
-    except BlockingIOError:
-        holder = os.read(handle, 100).decode(errors="replace").strip() if file else ""
-        os.close(handle)
-        raise MarscfError(str(refusal).replace("{holder}", holder or "another process")) from None
-    except OSError:
-        pass  # no locks on this file system
+    path, handle = folder / file if file else folder, -1
+    while handle < 0:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT if file else os.O_RDONLY, 0o666)
+        except OSError as error:
+            raise MarscfError(f"cannot write {folder}: {error.strerror}; choose a writable folder") from None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (fcntl.LOCK_NB if refusal else 0))
+        except BlockingIOError:
+            holder = os.read(handle, 100).decode(errors="replace").strip() if file else ""
+            os.close(handle)
+            raise MarscfError(str(refusal).replace("{holder}", holder or "another process")) from None
+        except OSError:
+            break  # no locks on this file system
+        if not _is_at(handle, path):  # whoever held it has removed it: a third may hold another one
+            os.close(handle)
+            handle = -1
     try:
         if file:
             os.ftruncate(handle, 0)
@@ -77,6 +81,14 @@ def locked(folder: Path, file: str | None = None, refusal: str | None = None) ->
         yield
     finally:
         os.close(handle)
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    """Whether an open file is the one that has this name now."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def write_json(path: Path | str, value: Any) -> None:

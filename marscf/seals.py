@@ -20,6 +20,14 @@ INTERPOLATION = "interpolation.seal.json"
 LATENTS = "latent_correlation.seal.json"
 SWEEP = "sampling_speed.seal.json"
 METRICS = "metrics.seal.json"
+#: The seal of each file that a command of its own writes.
+OF = {
+    "samples.npy": SAMPLES,
+    "interpolation.npz": INTERPOLATION,
+    "interpolation.csv": INTERPOLATION,
+    "latent_correlation.npz": LATENTS,
+    "sampling_speed.csv": SWEEP,
+}
 
 
 def seal(place: Path, files: Sequence[Path], **origin: str) -> None:

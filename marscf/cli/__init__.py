@@ -17,6 +17,7 @@ from marscf.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, MarscfError, full_d
 
 COMMANDS = {
     "data": ("marscf.cli.data", "download or take from a mirror, verify, decode and split a dataset"),
+    "plan": ("marscf.cli.plan", "what a scale will take: time, memory, disk, download, before it is begun"),
     "train": ("marscf.cli.train", "train one run, or go on with it"),
     "evaluate": (
         "marscf.cli.evaluate",
@@ -31,6 +32,10 @@ COMMANDS = {
     "check": ("marscf.cli.check", "compare measurements with the reference; exit 1 if worse"),
     "config": ("marscf.cli.config", "print the config of a run, and which file set each value"),
     "checkpoints": ("marscf.cli.checkpoints", "fetch, list and import the published checkpoints"),
+    "new": (
+        "marscf.cli.new",
+        "write a flow of your own: its model, config and test, from templates that run",
+    ),
     "import": ("marscf.cli.import_checkpoint", "turn a checkpoint of another code into a run"),
     "shrink": ("marscf.cli.shrink", "store a run's weights in about half the space"),
     "tune": ("marscf.cli.tune", "try settings of training, the same for every system"),

@@ -157,7 +157,7 @@ def run_inception(args: argparse.Namespace) -> None:
     from marscf.evaluation.inception import at_hand, record_inception, without
 
     missing = record_inception()
-    print(without(missing) if missing else f"Inception's weights: {at_hand()}")
+    print(f"marscf evaluate: {without(missing)}" if missing else f"Inception's weights: {at_hand()}")
 
 
 def run_fidelity(args: argparse.Namespace) -> None:

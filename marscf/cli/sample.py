@@ -30,6 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "examples:\n"
         "  marscf sample data/runs/quick/digits/glow/seed0 -n 16 --out x.png\n"
         "  marscf sample data/runs/quick/digits/glow/seed0 -n 1000 --out x.npy --seed 1 --temperature 0.8\n"
+        "No model here takes a class: the labels of a dataset are ignored, and samples are of all classes.\n"
         "A PNG shows grey levels stretched to 0 … 255 and enlarges tiny images; an array holds the draws."
     )
 

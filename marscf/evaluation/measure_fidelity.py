@@ -75,6 +75,7 @@ def measure_fidelity(
         images = np.load(drawn, mmap_mode="r")
         samples = extract(images, sha256_file(drawn), extractor, progress=call.progress)
         how = f"seed {call.seed}, temperature {temperature:g}, batches of {settings.batch_size}"
+        how += f", {model.sampling}" * bool(model.sampling)
         entries = compare(
             samples,
             extract(real, real_identity, extractor, progress=call.progress),

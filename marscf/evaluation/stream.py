@@ -48,6 +48,7 @@ def fill(
         done, hashed = _rows_done(path, marker) if _fits(path, shape, dtype) else (0, hashlib.sha256())
         if not done:
             marker.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)  # another process may be reading it
             np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
         bar = tqdm(total=shape[0], initial=done, unit="image", desc=desc, disable=not progress)
         with bar:
@@ -67,7 +68,8 @@ def fill(
                         f"({in_words(seconds)} for the first {stop - start})",
                         file=sys.stderr,
                     )
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+        whole: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    return whole
 
 
 def _write_rows(path: Path, start: int, rows: np.ndarray) -> None:
@@ -82,8 +84,10 @@ def _write_rows(path: Path, start: int, rows: np.ndarray) -> None:
 
 def discard(path: Path) -> None:
     """Remove an array that `fill` made, and what lies beside it."""
-    for file in (path, path.with_suffix(".json"), path.with_suffix(".lock")):
-        file.unlink(missing_ok=True)
+    lock = path.with_suffix(".lock")
+    with locked(path.parent, lock.name):
+        for file in (path, path.with_suffix(".json"), lock):
+            file.unlink(missing_ok=True)
 
 
 def _fits(path: Path, shape: tuple[int, ...], dtype: type) -> bool:

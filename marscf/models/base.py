@@ -22,7 +22,7 @@ from marscf.flows.pixels import Centre, Logit
 from marscf.kernels import graphs
 from marscf.kernels.cached import forget
 from marscf.kernels.graphs import Replays
-from marscf.options import Dequantiser, Margin
+from marscf.options import Margin
 from marscf.priors.prior import Prior
 
 if TYPE_CHECKING:
@@ -77,6 +77,11 @@ class DensityModel(nn.Module, ABC):
     def likelihood(self) -> str:
         """What `log_prob` is, in the words of the measurement's protocol."""
         return "exact"
+
+    @property
+    def sampling(self) -> str:
+        """How `sample` differs from drawing of the density, in the words of a protocol; nothing where not."""
+        return ""
 
     @property
     def estimate(self) -> Estimate | None:
@@ -169,21 +174,22 @@ class FlowModel(DensityModel):
     spreads out black and white pixels. It is a bijection like any other: its log-determinant counts, and
     `decode` inverts it.
 
-    The dequantisation noise is uniform; with options for a `dequantiser` it is learned, `u ~ q(u|x)`. Then
+    The dequantisation noise is uniform; with a `dequantiser` (`marscf.models.dequantiser.learned` makes one
+    of the option of that name) it is learned, `u ~ q(u|x)`. Then
     `log_prob` estimates, with one draw of q's Gaussian noise, the bound
     `log P(x) ≥ E_q[log p(y) - log q(u|x)] - D log(grey_levels)` (Flow++, arXiv 1902.00275, section 3.1).
     """
 
     def __init__(
-        self, shape: Shape, grey_levels: int, logit_margin: Margin = None, dequantiser: Dequantiser = None
+        self,
+        shape: Shape,
+        grey_levels: int,
+        logit_margin: Margin = None,
+        dequantiser: nn.Module | None = None,
     ):
         super().__init__(shape, grey_levels)
         #: Maps images `y (B,C,H,W)` in [0,1] and Gaussian noise to `u` in (0,1) and `log q(u|x) (B,)` nats.
-        self.dequantiser: nn.Module | None = None
-        if dequantiser is not None:
-            from marscf.models.dequantiser import LearnedDequantiser
-
-            self.dequantiser = LearnedDequantiser(self.shape, **dequantiser)
+        self.dequantiser = dequantiser
         self.logit_margin = logit_margin
         #: What every image passes first: the logit, or nothing.
         self.pixels: Bijection = Centre() if logit_margin is None else Logit(logit_margin)

@@ -11,7 +11,7 @@ from marscf.flows.halves import SwapHalves
 from marscf.models.flowpp_steps import Steps
 from marscf.nets.gated_attention import GatedBlock, GatedConv, learned_positions, position_code
 from marscf.nets.weight_norm import WeightNormConv2d
-from marscf.options import NonNegativeInt, PositiveInt, Probability
+from marscf.options import Dequantiser, NonNegativeInt, PositiveInt, Probability
 from marscf.priors.gaussian import gaussian_log_density
 
 CONTEXT_CHANNELS = 32  # of the network that looks at the image
@@ -168,3 +168,8 @@ class LearnedDequantiser(VariationalDequantiser):
             context="full",
             context_blocks=context_blocks,
         )
+
+
+def learned(shape: tuple[int, int, int], options: Dequantiser) -> LearnedDequantiser | None:
+    """Return the dequantiser that a flow's option `dequantiser` asks for, None for uniform noise."""
+    return None if options is None else LearnedDequantiser(shape, **options)

@@ -12,6 +12,7 @@ from marscf.flows.squeeze import Squeeze
 from marscf.flows.step import FlowStep
 from marscf.kernels.graphs import side_by_side
 from marscf.models.base import FlowModel, Shape, check_images, check_levels
+from marscf.models.dequantiser import learned
 from marscf.nets.affine_net import AffineNet
 from marscf.nets.gated_attention import GatedAttentionNet
 from marscf.nets.modules import Modules
@@ -70,7 +71,7 @@ class MultiScaleFlow(FlowModel):
         logit_margin: Margin = None,
         dequantiser: Dequantiser = None,
     ):
-        super().__init__(shape, grey_levels, logit_margin, dequantiser)
+        super().__init__(shape, grey_levels, logit_margin, learned(shape, dequantiser))
         check_levels(self.shape, levels)
         self.pixel_scaling = pixel_scaling
         self.squeeze = Squeeze()

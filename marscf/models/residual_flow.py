@@ -14,6 +14,7 @@ from marscf.flows.log_det import Geometric, Roulette, Strategies, Tail, WholeJac
 from marscf.flows.residual import ResidualBlock
 from marscf.flows.squeeze import Squeeze
 from marscf.models.base import Estimate, Shape, check_levels
+from marscf.models.dequantiser import learned
 from marscf.models.one_latent import OneLatentFlow
 from marscf.nets import counter_random
 from marscf.nets.lipschitz import FullyConnectedNet, LipschitzConv2d, LipschitzNet
@@ -70,7 +71,7 @@ class ResidualFlow(OneLatentFlow):
         store_norms: bool = False,
         dequantiser: Dequantiser = None,
     ):
-        super().__init__(shape, grey_levels, logit_margin, dequantiser)
+        super().__init__(shape, grey_levels, logit_margin, learned(shape, dequantiser))
         check_levels(shape, levels)
         numbers = [blocks] * (levels + 1) if isinstance(blocks, int) else blocks
         if len(numbers) != levels + 1:

@@ -66,7 +66,7 @@ METRICS = {
         "bits/dim of test less training images", "lower", relative=0.25, absolute=0.025, same_images=True
     ),
     "nats_per_image": likelihood("nats/image", absolute=0.5, digits=1),
-    "fid": fidelity("FID", "lower", relative=0.3, absolute=2.0, digits=1),
+    "fid": fidelity("FID", "lower", relative=0.15, absolute=0.3, digits=1),
     "kid": fidelity("KID", "lower", relative=0.3, absolute=0.02, digits=4),
     "inception_score": fidelity("IS", "higher", relative=0.1, absolute=0.1, digits=2, low=0.0),
     "precision": fidelity("precision", "higher", absolute=0.15, low=0.0),

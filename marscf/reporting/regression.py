@@ -123,10 +123,11 @@ def _change(new: Row, old: Row, spread: float) -> tuple[str, str]:
     change = new["value"] - old["value"]
     if metric.better == "higher":
         change = -change
-    error = 0.0 if metric.same_images else math.hypot(error_of(new) or 0.0, error_of(old) or 0.0)
+    sizes = [error_of(new) or 0.0, error_of(old) or 0.0]
+    own = min(sizes[0], 1.5 * sizes[1]) if sizes[1] else sizes[0]  # an error that grew excuses no change
+    error = 0.0 if metric.same_images else math.hypot(own, sizes[1])
     allowed = max(K * error + metric.floor(old["value"]), K * math.hypot(error, math.sqrt(2) * spread))
     amount = f"by {abs(change):.3g}, chance explains {allowed:.3g}"
-    sizes = [error_of(new) or 0.0, error_of(old) or 0.0]
     if max(sizes) > metric.errors_alike * min(sizes):
         return "worse", f"its standard error is {sizes[0]:.3g}, the reference's {sizes[1]:.3g}"
     if change > allowed:

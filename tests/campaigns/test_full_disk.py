@@ -144,6 +144,7 @@ def test_a_disk_without_room(small_disk, checkpoint, tmp_path, stage):
             break
     assert codes[0] == 2, "there is room for nothing"
     small_disk.ballast.unlink()
-    done = STAGES[stage][1]()
-    assert done.code == 0, done.err
+    if codes[-1] != 0:
+        done = STAGES[stage][1]()
+        assert done.code == 0, done.err
     found(f"{stage}: a disk with {len(codes)} free sizes, {codes.count(2)} times full, then it went on")

@@ -13,7 +13,7 @@ import pytest
 
 from marscf.cli import main
 from marscf.compat.index import FIRST, FOLDER, INDEX, published_runs
-from marscf.config import load_config
+from marscf.config import loading
 
 SOUND = ["marscf_cifar10_affine_1_4.pt"]
 
@@ -23,10 +23,10 @@ def mirror(tmp_path, monkeypatch):
     """An empty mirror, and a working directory with the project's configuration."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(Path(__file__).parents[2] / "config", "config")
-    load_config.cache_clear()
+    loading._load.cache_clear()
     (tmp_path / "mirror" / "mar-scf").mkdir(parents=True)
     yield tmp_path / "mirror"
-    load_config.cache_clear()
+    loading._load.cache_clear()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from made_up import state_dict
 import marscf
 from marscf.cli import main
 from marscf.compat.index import FIRST, FOLDER, INDEX, published_runs
-from marscf.config import load_config
+from marscf.config import loading
 from marscf.files import read_json
 from marscf.runs import Run
 
@@ -24,7 +24,7 @@ def mirror(tmp_path, monkeypatch):
     """A mirror with one archive of mAR-SCF's, in a working directory with the project's configuration."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(REPOSITORY / "config", "config")
-    load_config.cache_clear()
+    loading._load.cache_clear()
     folder = tmp_path / "mirror" / "mar-scf"
     folder.mkdir(parents=True)
     with zipfile.ZipFile(folder / "ckpts.zip", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -34,7 +34,7 @@ def mirror(tmp_path, monkeypatch):
         archive.write(tmp_path / "x.pt", "ckpts/marscf_svhn_affine_1_6.pt")
         archive.writestr("ckpts/README.txt", "weights")
     yield folder.parent
-    load_config.cache_clear()
+    loading._load.cache_clear()
 
 
 def call(mirror, *more):
@@ -75,12 +75,12 @@ def test_a_file_that_changes_is_refused_until_it_is_accepted(mirror, capsys):
 def test_nothing_to_be_had_is_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(REPOSITORY / "config", "config")
-    load_config.cache_clear()
+    loading._load.cache_clear()
     (tmp_path / "empty").mkdir()
     assert call(tmp_path / "empty") == 2
     error = capsys.readouterr().err.strip()
     assert "no published checkpoint can be read" in error and "\n" not in error
-    load_config.cache_clear()
+    loading._load.cache_clear()
 
 
 @pytest.mark.skipif(not os.environ.get("MARSCF_PARITY"), reason="set MARSCF_PARITY to the authors' numbers")

@@ -24,7 +24,7 @@ def test_weights_that_cannot_be_had_are_noted_in_one_line(offline, capsys):
     assert recorded_missing() is None  # nobody looked
     assert main(["evaluate", "inception"]) == 0
     line = capsys.readouterr().out.strip()
-    assert line == without(recorded_missing()) and "\n" not in line
+    assert line == f"marscf evaluate: {without(recorded_missing())}" and "\n" not in line
     for word in ("FID", INCEPTION_FILE, str(INCEPTION_FOLDER), "https://", "--offline", "snakemake"):
         assert word in line
 

@@ -32,6 +32,7 @@ IMAGENET = {**FLOWPP, **AUTHORS, "mixing": "none", "context": "attention", "exit
 PIXELCNN = {"channels": 6, "blocks": 2, "first_kernel": 3, "kernel": 3, "head_channels": 5}
 RESIDUAL = {"levels": 1, "blocks": 1, "channels": 4}
 MULTI_SCALE = {"levels": 1, "steps": 2, "channels": 8, "lstm_channels": 4, "lstm_layers": 1}
+TARFLOW = {"patch": 2, "blocks": 3, "layers": 1, "channels": 8, "heads": 2}
 DEQUANTISER = {"couplings": 1, "blocks": 1, "channels": 4, "components": 2, "heads": 2, "context_blocks": 1}
 
 #: name → model and options; every one takes (C, H, W) with H even and W divisible by 4
@@ -54,6 +55,7 @@ BASELINES: dict[str, tuple[str, dict[str, Any]]] = {
         "multiscale_flow.MultiScaleFlow",
         {**MULTI_SCALE, "logit_margin": 0.05, "dequantiser": DEQUANTISER},
     ),
+    "tarflow": ("tarflow.TarFlow", TARFLOW),
     "residual-flow, learned dequantisation": (
         "residual_flow.ResidualFlow",
         {**RESIDUAL, "exact_dims": 10_000, "dequantiser": DEQUANTISER},

@@ -11,7 +11,7 @@ import torch
 
 import marscf
 from marscf import models
-from marscf.config import load_config, resolve
+from marscf.config import load_config, loading, resolve
 from marscf.errors import CheckpointError, ConfigError, MarscfError
 from marscf.files import sha256_file, write_json
 from marscf.settings import RunConfig
@@ -88,9 +88,9 @@ def test_carried_away_from_config(run, tmp_path_factory, monkeypatch):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     shutil.copytree(run, elsewhere / RUN)
     monkeypatch.chdir(elsewhere)
-    load_config.cache_clear()
+    loading._load.cache_clear()
     marscf.load(RUN)
-    load_config.cache_clear()
+    loading._load.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
+from marscf.config import loading
 from marscf.files import sha256_file
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -39,19 +40,17 @@ def place(tmp_path, monkeypatch):
         Path(f"config/systems/{name}.yaml").write_text(yaml.safe_dump(system))
 
     def settings(study=None, **changes):
-        from marscf.config import load_config
 
         scale = json.loads(json.dumps(SCALE))
         section = scale["studies"].get(study, {})
         (section[0] if isinstance(section, list) else section).update(changes)
         Path("config/scales/tiny.yaml").write_text(yaml.safe_dump(scale))
-        load_config.cache_clear()
+        loading._load.cache_clear()
 
     settings("sampling_speed", exclude=["slow"])
     yield settings
-    from marscf.config import load_config
 
-    load_config.cache_clear()
+    loading._load.cache_clear()
 
 
 @pytest.fixture

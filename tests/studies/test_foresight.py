@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from two_modes import TwoModes
 
-from marscf.config import load_config
+from marscf.config import loading
 from marscf.studies import foresight
 from marscf.studies.foresight import foresee
 from marscf.studies.interpolation_walk import walk
@@ -37,7 +37,7 @@ def slow(digits, make_run, monkeypatch):
 def test_times_are_those_of_the_model_times_the_images(slow):
     config = Path("config/scales/tiny.yaml")
     config.write_text(config.read_text().replace("extractor: none", "extractor: inception"))
-    load_config.cache_clear()
+    loading._load.cache_clear()
     found = {}
     for images in (None, 40):
         line = foresee(slow, "cpu", images)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from marscf.cli import main
-from marscf.config import Fidelity, Interpolation, load_config
+from marscf.config import Fidelity, Interpolation, load_config, loading
 from marscf.data.arrays import open_split
 from marscf.models import load
 from marscf.runs import Run
@@ -202,7 +202,7 @@ def test_a_model_without_latents_is_refused_in_one_line(digits, capsys):
             | {"cite": "", "options": {}}
         )
     )
-    load_config.cache_clear()
+    loading._load.cache_clear()
     config = resolve(load_config(), "tiny", "digits", "histogram", 0)
     folder = Path("data/runs/tiny/digits/histogram/seed0")
     model = build(config)

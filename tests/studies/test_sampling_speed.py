@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from marscf.cli import main
-from marscf.config import SamplingSpeed, load_config
+from marscf.config import SamplingSpeed, load_config, loading
 from marscf.errors import ConfigError
 from marscf.runs import run_config
 from marscf.settings import DataSettings, RunConfig, TrainingSettings
@@ -63,7 +63,7 @@ def test_published_checkpoints_are_timed_with_their_own_options(place, make_run)
     """Systems without a checkpoint for the sweep's dataset are left out."""
     config = Path("config/scales/tiny.yaml")
     config.write_text(config.read_text() + "published: true\n")
-    load_config.cache_clear()
+    loading._load.cache_clear()
     run = make_run("two-modes")
     config = run_config(run).to_json() | {"options": {"levels": 3}}
     (run / "config.json").write_text(json.dumps(config))

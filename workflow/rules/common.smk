@@ -244,7 +244,11 @@ def timed_receipts(wildcards=None):
 
 def timings(wildcards=None):
     """The file of the sampling speeds, where there is a system to time."""
-    return [f"reports/{SCALE.name}/sampling_speed.csv"] if plan().timed() else []
+    return (
+        [f"reports/{SCALE.name}/sampling_speed.{kind}" for kind in ("csv", "seal.json")]
+        if plan().timed()
+        else []
+    )
 
 
 def architectures(wildcards=None):

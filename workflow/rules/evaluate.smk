@@ -69,7 +69,7 @@ checkpoint inception:
     params:
         missing=without_inception,
     shell:
-        "marscf evaluate inception 2>&1 | tee {log}"
+        "marscf evaluate inception > {log} 2>&1"
 
 
 rule fidelity:

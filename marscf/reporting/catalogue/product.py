@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from marscf import seals
 from marscf.config import Interpolation, Scale, load_config
 from marscf.errors import MarscfError, full_disk
 from marscf.runs import Run
@@ -137,10 +138,12 @@ class Product:
     text: str
 
     def files(self, plan: Plan) -> list[str]:
-        """The files that it is made from."""
-        if isinstance(self.inputs, str):
-            return [f"reports/{plan.scale.name}/{self.inputs}"]
-        return [f"{run}/{file}" for run in self.about(plan) for file in self.inputs]
+        """The files that it is made from, and the seals of those that have one."""
+        of_report = isinstance(self.inputs, str)
+        folders: Sequence[str] = [f"reports/{plan.scale.name}"] if of_report else self.about(plan)
+        inputs = (self.inputs,) if isinstance(self.inputs, str) else self.inputs
+        sealed = dict.fromkeys((*inputs, *(seals.OF[file] for file in inputs if file in seals.OF)))
+        return [f"{folder}/{file}" for folder in folders for file in sealed]
 
     def outputs(self, scale: str) -> list[str]:
         """The files that it becomes."""

@@ -1,0 +1,58 @@
+"""`marscf plan`: what a scale will take, before it is begun."""
+
+import argparse
+import os
+
+from marscf.cli.arguments import SCALE_HELP, names, positive
+from marscf.environment import given
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `marscf plan`."""
+    parser.add_argument("--scale", help=f"{SCALE_HELP} (default: the one in config/config.yaml)")
+    parser.add_argument("--datasets", metavar="A,B", type=names, help="some of the scale's (default: all)")
+    parser.add_argument("--systems", metavar="A,B", type=names, help="some of config/systems (default: all)")
+    parser.add_argument(
+        "--device",
+        default="auto",
+        help="auto, cpu, cuda or cuda:N; or part of the name of a machine that reports/bench has records of, "
+        "as h200: its times are then by these records (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--cores", type=positive, default=_cores(), help="of snakemake --cores (default: all, %(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="print all numbers, as JSON")
+    parser.epilog = """examples:
+  marscf plan
+  marscf plan --scale paper --device h200
+  marscf plan --scale laptop --datasets mnist --systems glow,my-flow --json
+A few steps of each system are timed on this machine, on noise: no dataset is needed. What is done already
+is left out. The sum is of one job after another, shared out over the jobs that run at once. It takes
+about a minute at scale quick, and some minutes at scale paper, whose models are large."""
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the plan."""
+    import json
+
+    from marscf.config import load_config, read_yaml
+    from marscf.planning import estimate, recorded, shown, work
+
+    config = load_config()
+    scale = args.scale or read_yaml("config/config.yaml")["scale"]
+    selection = work.select(config, scale, args.systems, args.datasets)
+    here = args.device == "auto" or args.device.startswith(("cpu", "cuda"))
+    records = None if here else recorded.find(args.device)
+    threads = selection.scale.resources.threads
+    machine = estimate.machine_of(args.device if here else "cpu", args.cores, threads)
+    if records:
+        machine = estimate.elsewhere(records, machine)
+    whole = estimate.estimate(selection, machine, records, given("MARSCF_MIRROR"))
+    if args.json:
+        print(json.dumps(shown.to_json(whole), indent=1))
+    else:
+        print("\n".join(shown.lines(whole)))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
