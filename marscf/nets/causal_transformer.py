@@ -1,7 +1,8 @@
 """A causal Transformer over a sequence of vectors, with a cache for one step after the other.
 
 Its form is that of TarFlow's public code (Zhai et al., arXiv 2412.06329, section 2): normalisation before
-attention and before the fully connected layers, learned positions, an output that starts at zero.
+attention and before the fully connected layers, learned positions, an output that starts at zero. Theirs has
+no normalisation before the output: a scale then grows without bound with its input, and the inverse with it.
 """
 
 import torch
@@ -67,7 +68,7 @@ class CausalTransformer(nn.Module):
         self.entry = nn.Linear(features, channels)
         self.positions = nn.Parameter(0.01 * torch.randn(length, channels))
         self.layers = Modules[Layer]([Layer(channels, heads) for _ in range(layers)])
-        self.exit = nn.Linear(channels, out)
+        self.exit_norm, self.exit = nn.LayerNorm(channels), nn.Linear(channels, out)
         nn.init.zeros_(self.exit.weight)
         nn.init.zeros_(self.exit.bias)
 
@@ -76,7 +77,7 @@ class CausalTransformer(nn.Module):
         h = self.entry(x[:, :-1]) + self.positions[:-1]
         for layer in self.layers:
             h = layer(h)
-        return functional.pad(self.exit(h), (0, 0, 1, 0))
+        return functional.pad(self.exit(self.exit_norm(h)), (0, 0, 1, 0))
 
     def begin(self, batch: int) -> "Steps":
         """Return a cache for `batch` sequences that are written one position after the other."""
@@ -100,5 +101,5 @@ class Steps:
         for layer, (keys, values) in zip(net.layers, self.kept, strict=True):
             h = layer.step(h, keys, values, t)
         self.t += 1
-        out: Tensor = net.exit(h[:, 0])
+        out: Tensor = net.exit(net.exit_norm(h[:, 0]))
         return out

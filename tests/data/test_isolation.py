@@ -11,7 +11,7 @@ import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-MEASURING = ("marscf/evaluation/", "marscf/studies/")
+MEASURING = ("marscf/evaluation/", "marscf/studies/", "marscf/reporting/guards.py")
 
 # Runs a command and lists what it opened below data/datasets.
 SPY = """

@@ -9,7 +9,7 @@ from PIL import Image
 from tiny_sources import dataset, png_bytes, random_images
 
 from marscf.cli import main
-from marscf.config import load_config
+from marscf.config import loading
 from marscf.data.prepare import prepare
 from marscf.data.sources import own_files, source_digests
 from marscf.data.untrusted import formats
@@ -222,7 +222,7 @@ def test_a_npy_file_that_goes_on_after_its_array_is_refused(tmp_path, content):
 
 
 def test_the_command_says_what_was_left_out(workplace, capsys, monkeypatch):
-    monkeypatch.setattr("marscf.config.load_config", load_config.__wrapped__)
+    loading._load.cache_clear()
     (workplace / "config").unlink()
     (workplace / "config" / "datasets").mkdir(parents=True)
     folder = photos(workplace / "photos", 20)

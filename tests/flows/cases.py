@@ -13,6 +13,7 @@ from torch import nn
 
 import marscf.flows
 from marscf.flows.actnorm import ActNorm
+from marscf.flows.autoregressive import CausalAffine
 from marscf.flows.bijection import Bijection
 from marscf.flows.chain import Chain
 from marscf.flows.checkerboard import Checkerboard, UndoCheckerboard
@@ -24,6 +25,7 @@ from marscf.flows.residual import ResidualBlock
 from marscf.flows.squeeze import Squeeze
 from marscf.flows.step import FlowStep
 from marscf.nets.affine_net import AffineNet
+from marscf.nets.causal_transformer import CausalTransformer
 from marscf.nets.gated_attention import GatedAttentionNet
 from marscf.nets.lipschitz import FullyConnectedNet, LipschitzNet
 
@@ -41,6 +43,12 @@ def mixlogcdf(channels: int, components: int = 3, **net) -> MixLogCDFCoupling:
     return MixLogCDFCoupling(net, half, components)
 
 
+def causal(channels: int, size: Size, backwards: bool) -> CausalAffine:
+    length = size[0] * size[1]
+    net = CausalTransformer(channels, 2 * channels, length, channels=8, layers=1, heads=2)
+    return CausalAffine(net, backwards)
+
+
 #: class → name → bijection of images with so many channels (an even number) and even sides (H, W)
 CASES: dict[type[Bijection], dict[str, Callable[[int, Size], Bijection]]] = {
     ActNorm: {
@@ -52,6 +60,10 @@ CASES: dict[type[Bijection], dict[str, Callable[[int, Size], Bijection]]] = {
         "shift, then scale": lambda channels, size: AffineCoupling(
             AffineNet(channels // 2, 4, channels), shift_first=True
         ),
+    },
+    CausalAffine: {
+        "forwards": lambda channels, size: causal(channels, size, backwards=False),
+        "backwards": lambda channels, size: causal(channels, size, backwards=True),
     },
     Centre: {"": lambda channels, size: Centre()},
     Chain: {

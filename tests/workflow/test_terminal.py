@@ -209,7 +209,8 @@ def test_a_whole_call_is_a_few_lines_and_its_log_is_named(fresh_checkout):
 
 
 def test_a_call_that_fails_names_the_job_the_reason_and_the_log(fresh_checkout):
-    result = fresh_checkout.snakemake("--config", "scale=laptop", "datasets=mnist", check=False)
+    words = ["--config", "scale=laptop", "datasets=mnist", "mirror=nowhere"]
+    result = fresh_checkout.snakemake(*words, check=False)
     assert result.returncode == 1
     lines = result.stderr.splitlines()
     failed = lines.index("FAILED: dataset mnist")
