@@ -19,8 +19,9 @@ from tqdm import tqdm
 from marscf import __version__
 from marscf.code import behind
 from marscf.errors import CheckpointError
-from marscf.files import digest, read_json, replacing, seed_from, sha256_file, write_json
+from marscf.files import digest, replacing, seed_from, sha256_file, write_json
 from marscf.images import stretched
+from marscf.runs import signed, sound_receipt
 
 ROOT = Path("data/extractors/digits-net")
 FEATURES = 64
@@ -87,7 +88,7 @@ def train_extractor(
     folder = Path(root) / dataset
     receipt, weights = folder / "receipt.json", folder / "weights.safetensors"
     if receipt.is_file() and weights.is_file():
-        found = read_json(receipt)
+        found = sound_receipt(receipt) or {}
         if found.get("identity") == wanted and found.get("weights_sha256") == sha256_file(weights):
             return found
     images, labels = open_split(dataset, "train"), open_labels(dataset, "train").astype(np.int64)
@@ -111,6 +112,7 @@ def train_extractor(
         "seconds": round(time.monotonic() - started, 2),
         "code_version": __version__,
     }
+    summary = signed(summary)
     write_json(receipt, summary)
     return summary
 
@@ -181,7 +183,9 @@ def load_digits_net(dataset: str, root: Path = ROOT) -> tuple[DigitsNet, dict[st
     advice = f"run: marscf evaluate extractor {dataset}"
     if not (path.is_file() and receipt_path.is_file()):
         raise CheckpointError(f"no digits-net for {dataset!r} in {folder}; {advice}")
-    receipt = read_json(receipt_path)
+    receipt = sound_receipt(receipt_path)
+    if receipt is None:
+        raise CheckpointError(f"{receipt_path} is damaged or was altered; delete it and {advice}")
     if receipt.get("identity") != identity(read_manifest(dataset)["digest"]):
         raise CheckpointError(f"{folder}: digits-net belongs to other data or another recipe; {advice}")
     if receipt.get("weights_sha256") != sha256_file(path):

@@ -1,5 +1,6 @@
 """Arrays on disk, computed batch by batch: an interrupted computation goes on where it was."""
 
+import hashlib
 import os
 import sys
 import time
@@ -35,13 +36,16 @@ def fill(
     """Return the array at `path` as a read-only memory map, computing what it lacks.
 
     `compute(start, stop)` gives rows `start … stop-1`; `start` is a multiple of `batch_size`. Each batch is
-    on disk before the next begins, so that an interruption loses one at most. Of several processes one
-    computes while the others wait. Whatever the rows depend on must be in the file's name. After the first
-    batch it says on stderr, after `desc`, how long the others will take.
+    on disk before the next begins, so that an interruption loses one at most. Rows that are not what was
+    written, by their SHA-256, are computed again. Of several processes one computes while the others wait.
+    Whatever the rows depend on must be in the file's name. After the first batch it says on stderr, after
+    `desc`, how long the others will take.
     """
     marker = path.with_suffix(".json")
     with locked(path.parent, path.with_suffix(".lock").name):
-        done = _rows_done(marker) if _fits(path, shape, dtype) else 0
+        for left in path.parent.glob(f".{marker.name}.*"):
+            left.unlink()  # half written, by a process that was killed
+        done, hashed = _rows_done(path, marker) if _fits(path, shape, dtype) else (0, hashlib.sha256())
         if not done:
             marker.unlink(missing_ok=True)
             path.unlink(missing_ok=True)  # another process may be reading it
@@ -51,8 +55,10 @@ def fill(
             for start in range(done, shape[0], batch_size):
                 stop = min(start + batch_size, shape[0])
                 began = time.perf_counter()
-                _write_rows(path, start, np.asarray(compute(start, stop), dtype))
-                write_json(marker, {"rows": stop})
+                rows: np.ndarray = np.ascontiguousarray(compute(start, stop), dtype)
+                _write_rows(path, start, rows)
+                hashed.update(rows.data)
+                write_json(marker, {"rows": stop, "sha256": hashed.hexdigest()})
                 bar.update(stop - start)
                 if desc and start == done and stop < shape[0]:
                     seconds = time.perf_counter() - began
@@ -71,7 +77,7 @@ def _write_rows(path: Path, start: int, rows: np.ndarray) -> None:
     begins = np.load(path, mmap_mode="r", allow_pickle=False).offset
     with open(path, "r+b") as stream:
         stream.seek(begins + start * rows[0].nbytes)
-        stream.write(np.ascontiguousarray(rows).data)
+        stream.write(rows.data)
         stream.flush()
         os.fsync(stream.fileno())
 
@@ -92,8 +98,16 @@ def _fits(path: Path, shape: tuple[int, ...], dtype: type) -> bool:
     return array.shape == shape and array.dtype == dtype
 
 
-def _rows_done(marker: Path) -> int:
+def _rows_done(path: Path, marker: Path) -> "tuple[int, hashlib._Hash]":
+    """Return how many rows are there, and the hash of them: 0 where they are not what the marker says."""
+    hashed = hashlib.sha256()
     try:
-        return int(read_json(marker)["rows"])
+        stated = read_json(marker)
+        rows = int(stated["rows"])
+        for row in np.load(path, mmap_mode="r", allow_pickle=False)[:rows]:
+            hashed.update(np.ascontiguousarray(row).data)
+        if rows > 0 and hashed.hexdigest() == stated["sha256"]:
+            return rows, hashed
     except (MarscfError, KeyError, TypeError, ValueError):
-        return 0
+        pass
+    return 0, hashlib.sha256()
