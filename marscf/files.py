@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -21,25 +22,41 @@ LARGEST_JSON = 1 << 26  # bytes
 def replacing(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is synced and renamed to `path`, else removed.
 
-    Readers see the old file or the new one, never a part. Raises `MarscfError` where the folder can't be
-    written.
+    Readers see the old file or the new one, never a part. What killed processes left half written is
+    removed. Raises `MarscfError` where the folder can't be written.
     """
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
+        handle, temporary = _new_beside(path)
     except OSError as error:
         raise MarscfError(f"cannot write {path}: {error.strerror}; choose a writable folder") from error
-    temporary = Path(name)
     try:
         yield temporary
-        with open(temporary, "rb+") as stream:
-            os.fsync(stream.fileno())
+        os.fsync(handle)
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _new_beside(path: Path) -> tuple[int, Path]:
+    """Open a new hidden file beside `path`, and remove those of the same name that no process holds.
+
+    The lock ends with its process: a file without one is what a killed process left.
+    """
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        with contextlib.suppress(OSError), open(left, "rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink()
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        with contextlib.suppress(OSError):  # no locks on this file system: then nothing is removed either
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if _is_at(handle, Path(name)):
+            return handle, Path(name)
+        os.close(handle)  # another process took it for a leftover before it was locked
 
 
 def _umask() -> int:

@@ -72,7 +72,8 @@ def measure_likelihood(
         seed=seed,
     )
     origin, out = {"weights_sha256": weights, "data_digest": data}, path / "likelihood.json"
-    origin["images_sha256"] = hashlib.sha256(images_scored.data).hexdigest()
+    # Of as many as have scores: were some dropped, `marscf check` says so by the count.
+    origin["images_sha256"] = hashlib.sha256(images_scored[: len(result.nats)].data).hexdigest()
     said = {"draws": settings.draws, "importance_samples": settings.importance_samples, "seed": 0}
     if report or (count == asked and all(how[name] == said[name] for name in said)):
         origin["per_image_sha256"] = write_per_image(

@@ -43,8 +43,6 @@ def fill(
     """
     marker = path.with_suffix(".json")
     with locked(path.parent, path.with_suffix(".lock").name):
-        for left in path.parent.glob(f".{marker.name}.*"):
-            left.unlink()  # half written, by a process that was killed
         done, hashed = _rows_done(path, marker) if _fits(path, shape, dtype) else (0, hashlib.sha256())
         if not done:
             marker.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from marscf.errors import CheckpointError
+from marscf.models import load
 from marscf.models.base import DensityModel
 
 NOISE = 0.05  # standard deviation given to fresh tensors that are all zero, which would be the identity
@@ -32,20 +32,14 @@ def make_trained_like(model: DensityModel, trained: Path | None) -> str:
     """Give a fresh model trained-like weights, in place; return in words which.
 
     `trained` is a run's weights file, or None where there is no run: then tensors that are all zero get
-    normal noise, so that couplings are not the identity. Raises `CheckpointError` for a damaged file.
+    normal noise, so that couplings are not the identity. Raises `CheckpointError` as `load` of the run does.
     """
     own = model.state_dict()
     shared: dict[str, Tensor] = {}
     if trained is not None:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            found = model.current_names(load_file(trained))
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{trained} is damaged ({error}); delete it and train again") from error
+        found = load(trained.parent).state_dict()
         shared = {
-            name: found[name].to(tensor.dtype)
+            name: found[name]
             for name, tensor in own.items()
             if name in found and found[name].shape == tensor.shape
         }

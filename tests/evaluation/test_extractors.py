@@ -111,7 +111,8 @@ def test_inception_end_to_end_with_random_weights(workplace, random_inception, t
     from PIL import Image
 
     command = ["evaluate", "fidelity", str(workplace), "--extractor", "inception", "--device", "cpu"]
-    settings = ["--samples", "8", "--reference", "test", "--inception-weights", str(random_inception)]
+    settings = ["--samples", "8", "--reference", "test", "--report"]
+    settings += ["--inception-weights", str(random_inception)]
     few = np.load("data/datasets/digits/test.npy")[:10]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(

@@ -10,7 +10,7 @@ import torch
 
 from marscf.cli import main
 from marscf.config import SamplingSpeed, load_config, loading
-from marscf.errors import ConfigError
+from marscf.errors import CheckpointError, ConfigError
 from marscf.runs import run_config
 from marscf.settings import DataSettings, RunConfig, TrainingSettings
 from marscf.studies import sampling_speed
@@ -161,6 +161,13 @@ def test_iterative_inverses_are_timed_with_a_trained_runs_weights(make_run, meas
     assert "2 of 2 tensors" in by_side[8] and "1 of 2 tensors" in by_side[32]
     sweep("tiny", ["iterative"], "cpu")
     assert len(measured) == 6
+
+
+def test_weights_that_their_receipt_does_not_tell_of_are_not_timed(make_run):
+    run = make_run("iterative", shift=0.125)
+    (run / "receipt.json").write_text(json.dumps({"weights_sha256": "0" * 64}))
+    with pytest.raises(CheckpointError, match="not the file that the run's receipt tells of"):
+        sweep("tiny", ["iterative"], "cpu")
 
 
 def test_other_systems_take_fresh_weights(make_run):

@@ -2,37 +2,42 @@
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from marscf.flows.actnorm import ActNorm
+from marscf.models import save
 from marscf.models.base import DensityModel
 from marscf.models.flowpp import FlowPP
 from marscf.models.residual_flow import ResidualFlow
+from marscf.settings import DataSettings, RunConfig, TrainingSettings
 from marscf.studies.weights import make_trained_like, smooth_images
 
 CPU = torch.device("cpu")
 
 
-def flowpp(side: int) -> DensityModel:
-    options = {"channels": 4, "blocks": 1, "components": 2, "heads": 2, "dequantiser_blocks": 1}
-    options |= {"actnorm": "position", "positions": "learned", "split": "stripes", "context": "halves"}
-    return FlowPP((1, side, side), 17, **options)
+FLOWPP = {"channels": 4, "blocks": 1, "components": 2, "heads": 2, "dequantiser_blocks": 1}
+FLOWPP |= {"actnorm": "position", "positions": "learned", "split": "stripes", "context": "halves"}
+RESIDUAL_FLOW = {"levels": 1, "blocks": 1, "channels": 4, "fc_blocks": 2, "fc_channels": 3}
+MODELS = {"flowpp.FlowPP": (FlowPP, FLOWPP), "residual_flow.ResidualFlow": (ResidualFlow, RESIDUAL_FLOW)}
 
 
-def residual_flow(side: int) -> DensityModel:
-    return ResidualFlow((1, side, side), 17, levels=1, blocks=1, channels=4, fc_blocks=2, fc_channels=3)
+def make(name: str, side: int) -> DensityModel:
+    kind, options = MODELS[name]
+    return kind((1, side, side), 17, **options)
 
 
-@pytest.fixture(params=[flowpp, residual_flow])
-def make(request):
+@pytest.mark.parametrize("name", MODELS)
+def test_what_belongs_to_an_image_size_is_fresh_and_initialised(name, tmp_path):
     torch.manual_seed(0)
-    return request.param
-
-
-def test_what_belongs_to_an_image_size_is_fresh_and_initialised(make, tmp_path):
-    trained, model = make(8), make(16)
+    trained, model = make(name, 8), make(name, 16)
     trained.initialise(smooth_images(16, trained.shape, 17, CPU), trained.draw_noise(16))
-    save_file(trained.state_dict(), tmp_path / "weights.safetensors")
+    config = RunConfig(
+        **{"scale": "any", "dataset": "digits", "system": "any", "seed": 0, "seed_value": 0},
+        model=name,
+        options=MODELS[name][1],
+        training=TrainingSettings(),
+        data=DataSettings((1, 8, 8), 17, 64, "none"),
+    )
+    save(trained, config, tmp_path / "weights.safetensors")
     words = make_trained_like(model, tmp_path / "weights.safetensors")
     theirs, ours = trained.state_dict(), model.state_dict()
     shared = [name for name in ours if ours[name].shape == theirs[name].shape]
