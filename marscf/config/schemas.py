@@ -62,6 +62,7 @@ class System(Strict):
     colour: Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")] | None = None  # in figures
     model: str  # module.Class in marscf.models, or importable from elsewhere
     cite: str  # paper
+    in_paper: bool = True  # whether the mAR-SCF paper has it; the report marks the others
     options: dict[str, Any]  # arguments of the model's constructor, the paper's values
     training: dict[str, Any] = {}  # what differs from the scale's
     scales: dict[str, ScaleOverrides] = {}

@@ -1,5 +1,6 @@
 """Affine maps of each position given those before it, by a causal Transformer (TarFlow, arXiv 2412.06329)."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,6 +10,17 @@ from marscf.counting import tick
 from marscf.flows.bijection import Bijection
 from marscf.kernels.precision import at_least_float32
 from marscf.nets.causal_transformer import CausalTransformer
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Away from what blurred attention predicts (section 2.6): `p + w_t (p - p')`, `w_t = t/(T-1) · weight`.
+
+    p are a position's mean and log-scale, p' the same with the attention's logits divided by `temperature`.
+    """
+
+    weight: float
+    temperature: float
 
 
 class CausalAffine(Bijection):
@@ -30,15 +42,24 @@ class CausalAffine(Bijection):
         return self._image(z, x), -log_scale.flatten(1).sum(1)
 
     def inverse(self, z: Tensor, context: Any = None) -> Tensor:
-        """See `Bijection.inverse`; with a gradient, it is not cached, and so takes far longer."""
+        """See `Bijection.inverse`; with a gradient, it is not cached, and so takes far longer.
+
+        With a `Guidance` as context it is no inverse, but draws a guided sample.
+        """
         sequence = self._sequence(z)
         if torch.is_grad_enabled() and (z.requires_grad or self.net.positions.requires_grad):
             return self._image(self._inverse(sequence), z)
+        length = sequence.shape[1]
         x, steps = torch.empty_like(sequence), self.net.begin(len(z))
+        blurred = self.net.begin(len(z), context.temperature) if isinstance(context, Guidance) else None
         x[:, 0] = sequence[:, 0]
-        tick(sequence.shape[1])
-        for t in range(1, sequence.shape[1]):
-            mean, log_scale = steps.next(x[:, t - 1]).chunk(2, dim=1)
+        tick(length)
+        for t in range(1, length):
+            params = steps.next(x[:, t - 1])
+            if blurred is not None:
+                weight = context.weight * t / (length - 1)
+                params = params + weight * (params - blurred.next(x[:, t - 1]))
+            mean, log_scale = params.chunk(2, dim=1)
             x[:, t] = sequence[:, t] * torch.exp(log_scale) + mean
         return self._image(x, z)
 

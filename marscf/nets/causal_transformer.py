@@ -33,11 +33,14 @@ class Layer(nn.Module):
         q, k, v = self._project(h)
         return self._close(h, functional.scaled_dot_product_attention(q, k, v, is_causal=True))
 
-    def step(self, h: Tensor, keys: Tensor, values: Tensor, t: int) -> Tensor:
-        """Map position t, `h (B,1,C)`; its key and value are added to what is kept, `(B,heads,T,C/heads)`."""
+    def step(self, h: Tensor, keys: Tensor, values: Tensor, t: int, temperature: float = 1.0) -> Tensor:
+        """Map position t, `h (B,1,C)`; its key and value are added to what is kept, `(B,heads,T,C/heads)`.
+
+        The attention's logits are divided by `temperature`.
+        """
         q, keys[:, :, t : t + 1], values[:, :, t : t + 1] = self._project(h)
         seen = keys[:, :, : t + 1], values[:, :, : t + 1]
-        return self._close(h, functional.scaled_dot_product_attention(q, *seen))
+        return self._close(h, functional.scaled_dot_product_attention(q / temperature, *seen))
 
     def _project(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = self.qkv(self.attention_norm(h)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
@@ -79,16 +82,19 @@ class CausalTransformer(nn.Module):
             h = layer(h)
         return functional.pad(self.exit(self.exit_norm(h)), (0, 0, 1, 0))
 
-    def begin(self, batch: int) -> "Steps":
-        """Return a cache for `batch` sequences that are written one position after the other."""
-        return Steps(self, batch)
+    def begin(self, batch: int, temperature: float = 1.0) -> "Steps":
+        """Return a cache for `batch` sequences that are written one position after the other.
+
+        The attention's logits are divided by `temperature`: above 1 it is blurred.
+        """
+        return Steps(self, batch, temperature)
 
 
 class Steps:
     """What a sequence's earlier positions leave for the later ones: keys and values of each layer."""
 
-    def __init__(self, net: CausalTransformer, batch: int):
-        self.net, self.t = net, 0
+    def __init__(self, net: CausalTransformer, batch: int, temperature: float):
+        self.net, self.temperature, self.t = net, temperature, 0
         length, channels = net.positions.shape
         heads = net.layers[0].heads
         shape = (len(net.layers), 2, batch, heads, length, channels // heads)
@@ -99,7 +105,7 @@ class Steps:
         net, t = self.net, self.t
         h = (net.entry(x) + net.positions[t])[:, None]
         for layer, (keys, values) in zip(net.layers, self.kept, strict=True):
-            h = layer.step(h, keys, values, t)
+            h = layer.step(h, keys, values, t, self.temperature)
         self.t += 1
         out: Tensor = net.exit(net.exit_norm(h[:, 0]))
         return out

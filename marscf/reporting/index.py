@@ -60,12 +60,13 @@ def write_index(scale: str) -> Path:
         lstrip_blocks=True,
     )
     environment.filters["inline"] = _inline
+    systems = list(dict.fromkeys(run["system"] for run in runs))
     page = environment.get_template("page.html").render(
         **{"scale": plan.scale, "version": __version__, "headlines": lines, "findings": found, "runs": runs},
         machines=sorted({run["machine"] for run in runs}),
         training=in_words(sum(run["receipt"].get("seconds") or 0 for run in runs)),
         datasets=[sources.dataset_title(name) for name in dict.fromkeys(metrics["dataset"])],
-        systems=[sources.system_title(name) for name in dict.fromkeys(run["system"] for run in runs)],
+        systems=", ".join(map(sources.system_title, systems)) + sources.explained(systems),
         sections=list(_sections(plan)),
         records=list(_records(plan, metrics)),
         css=(here / "page.css").read_text(encoding="utf-8"),

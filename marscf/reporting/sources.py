@@ -1,5 +1,6 @@
 """What figures and the page read about a run: names as printed, images, numbers."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,27 @@ from marscf.reporting.collect import REAL, read_metrics, reports
 from marscf.reporting.metrics import pretty
 from marscf.runs import RECEIPT, Run, read_receipt, run_config
 
+MARK = "*"  # of a system that the paper does not have
+
 
 def system_title(name: str) -> str:
-    """A system's name as printed."""
+    """A system's name as printed; one that the paper does not have is marked."""
     if name == REAL:
         return "Real images"
     known = load_config().systems
-    return known[name].title if name in known else name
+    title = known[name].title if name in known else name
+    return title if in_paper(name) else f"{title} {MARK}"
+
+
+def in_paper(name: str) -> bool:
+    """Whether the paper has a system; one without a file in `config/systems` is not marked."""
+    known = load_config().systems
+    return name not in known or known[name].in_paper
+
+
+def explained(names: Iterable[str]) -> str:
+    """What the mark of systems says, for the end of a caption; nothing where none has it."""
+    return "" if all(map(in_paper, names)) else f"; {MARK} not in the paper"
 
 
 def dataset_title(name: str) -> str:

@@ -129,7 +129,8 @@ def _status(rows: Sequence[Any]) -> list[Cell]:
     row = rows[0]
     entries = published.candidates(row)
     if not entries:
-        words = SANITY.get(row["system"], "nothing published")
+        nothing = "nothing published" if sources.in_paper(row["system"]) else "not in the paper"
+        words = SANITY.get(row["system"], nothing)
         return [Cell("–", ""), Cell("–", ""), Cell(words, kind="incomparable")]
     best = published.comparable(row) or entries[0]
     state = published.status(rows, best)
@@ -158,7 +159,7 @@ def _run_table(metrics: "pandas.DataFrame", caption: str, shown: Sequence[str]) 
     """
     if not shown:
         return Table(caption, ["dataset", "system"])
-    main = shown[0]
+    main, caption = shown[0], caption + sources.explained(metrics["system"].unique())
     origins = {name for row in metrics.to_dict("records") if (name := published.imported(row))}
     seeds = metrics["seed"].nunique() > 1 or bool(origins)
     columns = [

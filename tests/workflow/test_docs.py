@@ -16,7 +16,6 @@ DOCUMENTS = {
     str(path.relative_to(ROOT)): path.read_text()
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 }
-README = DOCUMENTS["README.md"]
 WIDTH = 120  # of a line of prose
 BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 
@@ -36,8 +35,9 @@ def commands():
 
 
 def files():
-    """The files whose content README shows."""
-    for before, text in blocks(README, "yaml", "python"):
+    """The files whose content a document shows."""
+    found = (block for document in DOCUMENTS.values() for block in blocks(document, "yaml", "python"))
+    for before, text in found:
         names = re.findall(r"`((?:config|marscf)/[\w/.-]+\.(?:yaml|py))`", before)
         named = [name for name in names if name.endswith("mine.py" if "class " in text else "mine.yaml")]
         yield named[-1], text
@@ -45,7 +45,7 @@ def files():
 
 @pytest.fixture(scope="module")
 def extended(new_checkout, tmp_path_factory):
-    """A checkout in which README's own examples of a model and a dataset stand."""
+    """A checkout in which the documents' own examples of a model and a dataset stand."""
     copy = new_checkout(tmp_path_factory.mktemp("extended"))
     shown = dict(files())
     assert {"config/systems/mine.yaml", "config/datasets/mine.yaml", "marscf/models/mine.py"} <= set(shown)
