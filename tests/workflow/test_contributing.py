@@ -86,11 +86,7 @@ def test_a_figure_is_planned_and_drawn(fresh_checkout):
     follow(fresh_checkout, "A figure")
     assert "reports/quick/figures/bits_per_dim.svg" in fresh_checkout.planned()
     code = """
-import shutil
-from pathlib import Path
 from marscf.reporting.catalogue import product
-Path("reports/quick").mkdir(parents=True, exist_ok=True)
-shutil.copy("reports/reference/quick/metrics.csv", "reports/quick")
 entry = product("bits_per_dim")
 entry.save(entry.make("quick", []), "drawn")
 """
