@@ -29,6 +29,7 @@ COMMANDS = {
         "sampling-speed (Fig. 7), interpolate (Figs. 11, 12), latents (correlation of channels)",
     ),
     "report": ("marscf.cli.report", "all measurements in one table, all results on one page"),
+    "compare": ("marscf.cli.compare", "runs beside each other: their numbers, and what is more than chance"),
     "check": ("marscf.cli.check", "compare measurements with the reference; exit 1 if worse"),
     "config": ("marscf.cli.config", "print the config of a run, and which file set each value"),
     "checkpoints": ("marscf.cli.checkpoints", "fetch, list and import the published checkpoints"),

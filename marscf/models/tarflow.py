@@ -72,7 +72,7 @@ class TarFlow(OneLatentFlow):
         self.guidance, self.guidance_temperature = guidance, guidance_temperature
         if gaussian_noise and (logit_margin is not None or dequantiser is not None):
             raise ConfigError(
-                "options.gaussian_noise: it leaves [0,1], where neither a logit nor a dequantiser can follow; "
+                "options.gaussian_noise: it leaves [0,1], where no logit and no dequantiser can follow; "
                 "set logit_margin and dequantiser to null"
             )
         if denoise and not gaussian_noise:

@@ -86,10 +86,7 @@ def _all_rows(config: Config, scale: str, runs: Sequence[str]) -> Iterator[dict[
         if run.scale != scale:
             raise ConfigError(f"{path} is a run of scale {run.scale}, not of {scale}")
         datasets[run.dataset] = path.parent.parent
-        for name in MEASUREMENTS:
-            if (path / name).is_file():
-                yield from _measured(path / name, run)
-        yield from _from_receipt(path / RECEIPT, run)
+        yield from rows_of(run)
     for dataset, folder in datasets.items():
         if (folder / FLOOR).is_file():
             yield from _measured(folder / FLOOR, Run(scale, dataset, REAL, 0))
@@ -100,6 +97,14 @@ def _all_rows(config: Config, scale: str, runs: Sequence[str]) -> Iterator[dict[
         of = the_scale.studies.sampling_speed.dataset or the_scale.datasets[0]
         selected = {Run.from_path(path).system for path in runs}  # an earlier sweep may be of more
         yield from (row for row in _from_sweep(speed, of, scale) if row["system"] in selected)
+
+
+def rows_of(run: Run) -> Iterator[dict[str, Any]]:
+    """Yield a run's numbers as rows of `metrics.csv`, sampling speeds left out; raises as `collect` does."""
+    for name in MEASUREMENTS:
+        if (run.path / name).is_file():
+            yield from _measured(run.path / name, run)
+    yield from _from_receipt(run.path / RECEIPT, run)
 
 
 def _origin(place: Path) -> str:

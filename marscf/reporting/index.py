@@ -10,31 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from marscf import __version__
 from marscf.durations import in_words
-from marscf.errors import MarscfError
 from marscf.evaluation.inception import recorded_missing, without
 from marscf.evaluation.measured import read_measurements
 from marscf.files import read_json, replacing
 from marscf.reporting import catalogue, sources, tables
 from marscf.reporting.catalogue.product import METRICS, SWEEP, Plan, Product
-from marscf.reporting.collect import FLOOR, REAL, device, read_metrics, reports, unsealed_sweep
+from marscf.reporting.collect import FLOOR, REAL, read_metrics, reports, unsealed_sweep
 from marscf.reporting.findings import findings, headlines, plain
-from marscf.reporting.metrics import error_of, pretty, title
+from marscf.reporting.run_on_page import on_page
 from marscf.reporting.speed import SWEEP_PLACE
 from marscf.reporting.style import PAGE
-from marscf.runs import Run, identity, other_code, read_receipt
-from marscf.settings import RunConfig
+from marscf.runs import Run, other_code
 
 if TYPE_CHECKING:
     import pandas
-
-#: A run's file -> the stage that makes it.
-STAGES = {
-    "likelihood.json": "evaluate likelihood",
-    "as_published.json": "evaluate as-published",
-    "fidelity.json": "evaluate fidelity",
-    "interpolation.csv": "study interpolate",
-    "latent_correlation.npz": "study latents",
-}
 
 
 def write_index(scale: str) -> Path:
@@ -47,7 +36,7 @@ def write_index(scale: str) -> Path:
 
     folder = reports(scale)
     plan, metrics = sources.measured_plan(scale), read_metrics(folder / METRICS)
-    runs = [_run(path, config, metrics) for path, config in plan.runs.items()]
+    runs = [on_page(path, config, metrics) for path, config in plan.runs.items()]
     found = findings(metrics, scale)
     lines = [*headlines(metrics, scale, found), *_not_measured(plan, metrics)]
     lines += [line for path, config in plan.runs.items() if (line := other_code(path, config.model))]
@@ -83,44 +72,6 @@ def _not_measured(plan: Plan, metrics: "pandas.DataFrame") -> Iterator[str]:
     asked = plan.scale.evaluation.fidelity.extractor == "inception"
     if asked and not metrics["metric"].str.startswith("fid").any() and (missing := recorded_missing()):
         yield without(missing)
-
-
-def _run(path: str, config: RunConfig, metrics: "pandas.DataFrame") -> dict[str, Any]:
-    """All that the page says about a run."""
-    run, receipt = Run.from_path(path), read_receipt(path)
-    if receipt["config_hash"] != identity(path, config):
-        raise MarscfError(
-            f"{path}: was trained with another config ({receipt['config_hash']}); run the workflow again"
-        )
-    rows = metrics[
-        metrics["dataset"].eq(run.dataset) & metrics["system"].eq(run.system) & metrics["seed"].eq(run.seed)
-    ]
-    host = receipt.get("host") or {}
-    stages = [f"{stage} {path}" for file, stage in STAGES.items() if (Path(path) / file).is_file()]
-    origin = receipt.get("imported_from")
-    made = f"checkpoints --run {path}" if origin else f"train {path}"
-    return {
-        **vars(run),
-        "anchor": tables.anchor(vars(run)),
-        "title": sources.run_title(run),
-        "path": path,
-        "receipt": receipt,
-        "receipt_text": json.dumps(receipt, indent=1),
-        "config_text": json.dumps(config.to_json(), indent=1),
-        "machine": device(host),
-        "origin": origin,
-        "duration": in_words(receipt.get("seconds") or 0),
-        "commands": [f"marscf {command}" for command in (made, *stages)],
-        "numbers": [
-            {
-                "title": title(row["metric"]),
-                "text": pretty(row["metric"], row["value"], error_of(row)),
-                "n": f"{row['n']:,}",
-                "protocol": row["protocol"],
-            }
-            for row in rows.to_dict("records")
-        ],
-    }
 
 
 def _records(plan: Plan, metrics: "pandas.DataFrame") -> Iterator[dict[str, str]]:

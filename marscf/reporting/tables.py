@@ -5,7 +5,7 @@ import html
 import io
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,22 +47,37 @@ class Cell:
 
 @dataclass
 class Table:
-    """Named columns of cells, with a caption."""
+    """Named columns of cells, with a caption. Where there is no room, the columns `details` can be folded."""
 
     caption: str
     columns: Sequence[str]
     rows: list[list[Cell]] = field(default_factory=list)
+    details: Container[str] = ()
 
     def html(self) -> str:
         """The table as an HTML fragment; numbers link to their runs on the page."""
         numbers = [any(cell.kind == "number" for cell in column) for column in zip(*self.rows, strict=True)]
+        numbers = numbers or [False] * len(self.columns)
         head = "".join(
-            f"<th scope=col{' class=number' * number}>{html.escape(name)}</th>"
-            for name, number in zip(self.columns, numbers or [False] * len(self.columns), strict=True)
+            f"<th scope=col{self._kinds(name, 'number' * number)}>{html.escape(name)}</th>"
+            for name, number in zip(self.columns, numbers, strict=True)
         )
-        body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>\n" for row in self.rows)
+        body = "".join(f"<tr>{''.join(map(self._cell, self.columns, row))}</tr>\n" for row in self.rows)
         caption = f"<caption>{html.escape(self.caption)}</caption>"
         return f"<table>{caption}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table>"
+
+    def _kinds(self, column: str, kind: str) -> str:
+        kinds = [kind] * bool(kind) + ["detail"] * (column in self.details)
+        return f' class="{" ".join(kinds)}"' if kinds else ""
+
+    def _cell(self, column: str, cell: Cell) -> str:
+        text = html.escape(cell.text)
+        if cell.run:
+            text = f'<a href="{INDEX}#{html.escape(cell.run)}">{text}</a>'
+        title_ = f' title="{html.escape(cell.note)}"' if cell.note else ""
+        value = f' data-value="{cell.value!r}"' if isinstance(cell.value, int | float) else ""
+        name = f' data-name="{html.escape(column)}"'
+        return f"<td{self._kinds(column, cell.kind)}{name}{value}{title_}>{text}</td>"
 
     def _repr_html_(self) -> str:  # in a notebook
         return self.html()
@@ -76,15 +91,6 @@ class Table:
             values = [cell.text if cell.value is None else cell.value for cell in row]
             writer.writerow([repr(v) if isinstance(v, float) else v for v in values])
         return text.getvalue()
-
-
-def _cell(cell: Cell) -> str:
-    text = html.escape(cell.text)
-    if cell.run:
-        text = f'<a href="{INDEX}#{html.escape(cell.run)}">{text}</a>'
-    title_ = f' title="{html.escape(cell.note)}"' if cell.note else ""
-    kind = f' class="{cell.kind}"' if cell.kind else ""
-    return f"<td{kind}{title_}>{text}</td>"
 
 
 def save(table: Table, out: str | Path) -> Table:
@@ -162,22 +168,19 @@ def _run_table(metrics: "pandas.DataFrame", caption: str, shown: Sequence[str]) 
     main, caption = shown[0], caption + sources.explained(metrics["system"].unique())
     origins = {name for row in metrics.to_dict("records") if (name := published.imported(row))}
     seeds = metrics["seed"].nunique() > 1 or bool(origins)
-    columns = [
-        "dataset",
-        "system",
-        *(["weights" if origins else "seed"] if seeds else []),
-        *map(title, shown),
-    ]
+    columns = ["dataset", "system", *(["weights" if origins else "seed"] if seeds else []), title(main)]
+    others, details = shown[1:], [*map(title, shown[1:]), "source"]
     likes = [name for name in shown if name.partition("[")[0] == main.partition("[")[0]]
-    table = Table(caption, [*columns, "published", "source", "status"])
+    table = Table(caption, [*columns, "published", "status", *details], details=details)
 
     def add(rows: "pandas.DataFrame", seed: Cell, last: list[Cell] | None = None) -> None:
         by_metric = {name: found.to_dict("records") for name, found in rows.groupby("metric")}
-        cells = _names(by_metric[main][0]) + ([seed] if seeds else [])
-        cells += [number(by_metric[name]) if name in by_metric else Cell("–", "") for name in shown]
+        cells = [*_names(by_metric[main][0]), *([seed] if seeds else []), number(by_metric[main])]
+        rest = [number(by_metric[name]) if name in by_metric else Cell("–", "") for name in others]
         of = [by_metric[name] for name in likes if name in by_metric]
         compared = next((own for own in of if published.comparable(own[0])), of[0])
-        table.rows.append(cells + (last or _status(compared)))
+        value, source, status = last or _status(compared)
+        table.rows.append([*cells, value, status, *rest, source])
 
     for _, rows in metrics.groupby(["dataset", "system"], sort=False):
         by_seed = [own for _, own in rows.groupby("seed") if main in set(own["metric"])]
