@@ -11,11 +11,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 UV ?= uv
+# uv, where it is there: the same lock, several times as fast
+PIP_INSTALL = $(if $(shell command -v $(UV)),$(UV) pip install --quiet --python $(BIN)/python,$(BIN)/pip install --quiet \
+    --disable-pip-version-check)
 SCALE ?= $(or $(shell sed -n 's/^scale: *\([a-z0-9-]*\).*/\1/p' config/config.yaml),quick)
 PYTHON_FILES := marscf snakemake_logger_plugin_marscf tests workflow
 SNAKE_FILES := Snakefile workflow/rules
 
-.PHONY: help reproduce published plan check metrics-diff test test-all campaigns lint format lock pull clean
+.PHONY: help reproduce published plan check metrics-diff test test-all campaigns lint format lock pull docs clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
@@ -76,12 +79,16 @@ lock:  ## pin the newest packages that pyproject.toml allows (needs uv)
 pull: $(READY)  ## fetch the trained models and measurements of the reference, from the remote in the repository
 	$(BIN)/dvc pull --remote reference data/runs data/extractors .snakemake/metadata
 
+docs: $(READY)  ## the documents as a site, build/site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@printf 'The documents: %s\n' "$(CURDIR)/build/site/index.html"
+
 clean:  ## remove what can be remade in minutes: reports and logs; never data/ with the trained models, benchmarks, trials
 	rm -rf logs $(filter-out reports/reference reports/bench reports/tuning,$(wildcard reports/*))
 
 $(READY): requirements.lock pyproject.toml
 	@[ -n "$(PYTHON)" ] || { echo 'make: needs Python 3.11 or newer with venv; set PYTHON=…' >&2; exit 2; }
 	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(PIP_INSTALL) --require-hashes -r requirements.lock
+	$(PIP_INSTALL) --no-deps --no-build-isolation -e .
 	touch $@

@@ -5,8 +5,11 @@ blocks are too long to run or need another machine: Snakemake and make get them 
 options are looked up. A `yaml` or `python` block is the content of the file named last before it.
 """
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,3 +102,22 @@ def test_the_files_and_folders_it_names_are_there(reproduced, document):
 def test_its_lines_are_no_wider_than_a_reader_wants(document):
     prose = re.sub(r"```.*?```", "", DOCUMENTS[document], flags=re.DOTALL).splitlines()
     assert not [line for line in prose if len(line) > WIDTH and not line.startswith(("|", "!"))]
+
+
+def test_the_site_is_built_and_its_links_have_their_places(tmp_path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    pages = {page: page.read_text() for page in tmp_path.glob("*.html")}
+    assert {Path(document).stem for document in DOCUMENTS} - {"README"} <= {page.stem for page in pages}
+    found = 0
+    for page, text in pages.items():
+        if page.name == "404.html":
+            continue
+        for link in re.findall(r'(?:href|src)="(?!https?:|mailto:|data:|#|\.")([^"#?]+)', text):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+            found += 1
+    assert found > 100
+    assert "evaluate_likelihood" in pages[tmp_path / "api.html"]
+    assert not [line for line in pages.values() if 'href="http://' in line]
