@@ -7,6 +7,7 @@ file is copied into it. A link to a folder becomes its name, as code.
 import posixpath
 import re
 from pathlib import Path
+from typing import Any
 
 from mkdocs.structure.files import File, Files
 
@@ -15,11 +16,10 @@ PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md"}
 LINK = re.compile(r"(!?)\[([^]]*)\]\((?!https?:|#)([^)#]+)(#[^)]*)?\)")
 
 
-def on_files(files: Files, config) -> Files:
+def on_files(files: Files, config: Any) -> Files:
     """Add the pages that lie outside `docs/`, and the files that pages link to."""
-    sources = {
-        file.src_uri: (f"docs/{file.src_uri}", file.content_string) for file in files if _is_text(file)
-    }
+    written = [file for file in files if file.src_uri.endswith(".md")]
+    sources = {file.src_uri: (f"docs/{file.src_uri}", file.content_string) for file in written}
     sources |= {page: (name, (ROOT / name).read_text(encoding="utf-8")) for name, page in PAGES.items()}
     for page, (source, text) in sources.items():
         linked = {}
@@ -31,10 +31,6 @@ def on_files(files: Files, config) -> Files:
             if not files.get_file_from_path(target):
                 files.append(File.generated(config, target, abs_src_path=str(path)))
     return files
-
-
-def _is_text(file: File) -> bool:
-    return file.src_uri.endswith(".md")
 
 
 def _moved(found: re.Match[str], source: str, linked: dict[str, Path]) -> str:
