@@ -54,6 +54,7 @@ def extended(new_checkout, tmp_path_factory):
     assert {"config/systems/mine.yaml", "config/datasets/mine.yaml", "marscf/models/mine.py"} <= set(shown)
     for name, text in shown.items():
         (copy.root / name).write_text(text)
+    copy.call("marscf", "new", "my-flow")
     # read by the checkout's own package: it looks for the model among its own
     copy.call("python", "-c", "from marscf.config import load_config; load_config().dataset('mine')")
     return copy
