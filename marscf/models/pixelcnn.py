@@ -6,9 +6,9 @@ from torch import Tensor
 
 from marscf.counting import tick
 from marscf.errors import ConfigError
-from marscf.kernels.precision import at_least_float32
+from marscf.kernels.categorical import categorical
 from marscf.models.base import DensityModel, Estimate, Shape, check_images
-from marscf.nets import categorical
+from marscf.nets.categorical import draw
 from marscf.nets.masked import GatedBlock, HorizontalConv, gate, groups_of
 from marscf.nets.modules import Modules
 from marscf.nets.recompute import run
@@ -71,19 +71,21 @@ class PixelCNN(DensityModel):
         """Map grey levels to [-1,1], in the weights' precision."""
         return x.to(self.head.weight.dtype) * (2 / (self.grey_levels - 1)) - 1
 
-    def logits(self, x: Tensor) -> Tensor:
-        """Return the logits `(B,C,H,W,grey_levels)` of every sub-pixel given the earlier ones."""
+    def features(self, x: Tensor) -> Tensor:
+        """Return what the head sees, `(B,head_channels,H,W)`, of every pixel given the earlier ones."""
         v = h = self.scaled(x)
         for block in self.blocks:
             v, h = run(block, v, h, recompute=self.activation_checkpointing)
-        out: Tensor = self.head(F.relu(self.hidden(F.relu(h))))
-        return out.unflatten(1, (self.shape[0], self.grey_levels)).movedim(2, -1)
+        return F.relu(self.hidden(F.relu(h)))
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Return the logits `(B,C,H,W,grey_levels)` of every sub-pixel given the earlier ones."""
+        return self.head(self.features(x)).unflatten(1, (self.shape[0], self.grey_levels)).movedim(2, -1)
 
     def log_prob(self, x: Tensor, noise: Tensor | None = None, estimate: Estimate | None = None) -> Tensor:
         """See `DensityModel.log_prob`; no noise is needed."""
         check_images(x, self.shape)
-        log_probs = at_least_float32(self.logits(x)).log_softmax(-1)
-        return log_probs.gather(-1, x.long()[..., None]).flatten(1).sum(1)
+        return categorical(self.features(x), self.head.masked()[:, :, 0, 0], self.head.bias, x)
 
     @torch.no_grad()
     def sample(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
@@ -107,7 +109,7 @@ class PixelCNN(DensityModel):
             for j in range(width):
                 for c in range(colours):
                     logits = caches.logits(j, c) / temperature
-                    level = categorical.draw(logits, uniform[:, c, i, j, None])[:, 0]
+                    level = draw(logits, uniform[:, c, i, j, None])[:, 0]
                     x[:, c, i, j] = level
                     caches.store(i, j, c, self.scaled(level))
                     tick()
@@ -118,7 +120,7 @@ class _Caches:
     """What the sampler keeps: the vertical stack's rows, the horizontal stack's row and the pixel's own maps.
 
     `above[b] (n,in,k//2+H,W)` is the vertical stack's input to block b and `row[b] (n,in,k//2+W)` the
-    horizontal stack's, both with zeros where the image has ended; `below[b] (n,2·features,W)` is what the
+    horizontal stack's, both with zeros where the image has ended; `below[b] (n,2,features,W)` is what the
     vertical stack hands down in the current row, `inner[b] (n,features)` the gated maps of the current pixel,
     `hidden` the head's.
     """
@@ -142,7 +144,7 @@ class _Caches:
         self.below = []
         for b, block in enumerate(self.blocks):
             above = block.vertical.at_row(self.above[b][:, :, i : i + self.left[b] + 1])
-            self.below.append(block.link(above)[:, :, 0])
+            self.below.append(block.link(above)[:, :, 0].unflatten(1, (2, -1)))
             self.above[b + 1][:, :, self.left[b + 1] + i] = gate(above)[:, :, 0]
         for row in self.row:
             row.zero_()
@@ -152,8 +154,9 @@ class _Caches:
         share = self.shares[c]
         for b, block in enumerate(self.blocks):
             window = self.row[b][:, :, j : j + self.left[b] + 1]
-            gated = F.linear(window.flatten(1), *share.horizontal[b]) + self.below[b][:, share.pair, j]
-            self.inner[b][:, share.maps] = gate(gated)
+            gated = F.linear(window.flatten(1), *share.horizontal[b])
+            gated = gated.view(len(gated), 2, -1) + self.below[b][:, :, share.maps, j]
+            self.inner[b][:, share.maps] = gate(gated)[:, 0]
             out = F.linear(self.inner[b], *share.out[b])
             if block.residual:
                 out = out + window[:, share.maps, -1]
@@ -175,12 +178,15 @@ class _Share:
         features = model.blocks[0].features
         self.maps = _members(features, colours, c)
         self.hidden_maps = _members(model.hidden.out_channels, colours, c)
-        self.pair = self.maps + [features + m for m in self.maps]
-        self.horizontal = [block.horizontal.rows(self.pair) for block in model.blocks]
-        self.out = [block.out.rows(self.maps) for block in model.blocks]
-        self.hidden = model.hidden.rows(self.hidden_maps)
+        maps = list(range(features))[self.maps]
+        pair = maps + [features + m for m in maps]
+        self.horizontal = [block.horizontal.rows(pair) for block in model.blocks]
+        self.out = [block.out.rows(maps) for block in model.blocks]
+        self.hidden = model.hidden.rows(list(range(model.hidden.out_channels))[self.hidden_maps])
         self.head = model.head.rows(list(range(c * levels, (c + 1) * levels)))
 
 
-def _members(features: int, colours: int, c: int) -> list[int]:
-    return (groups_of(features, colours) == c).nonzero().flatten().tolist()
+def _members(features: int, colours: int, c: int) -> slice:
+    """The feature maps of a colour channel, which stand beside each other."""
+    members = (groups_of(features, colours) == c).nonzero().flatten().tolist()
+    return slice(members[0], members[-1] + 1)

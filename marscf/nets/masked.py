@@ -38,13 +38,17 @@ class HorizontalConv(nn.Conv2d):
         self.register_buffer("mask", mask, persistent=False)
         self.left = kernel // 2
 
+    def masked(self) -> Tensor:
+        """Return the masked weight `(out,in,1,k//2+1)`."""
+        return self.weight * self.mask
+
     def forward(self, x: Tensor) -> Tensor:
         """Convolve `(B,in,H,W)` to `(B,out,H,W)`."""
-        return F.conv2d(F.pad(x, (self.left, 0)), self.weight * self.mask, self.bias)
+        return F.conv2d(F.pad(x, (self.left, 0)), self.masked(), self.bias)
 
     def rows(self, selected: list[int]) -> tuple[Tensor, Tensor]:
         """Return masked weight `(rows, in·(k//2+1))` and bias of some output maps, for one window."""
-        return (self.weight * self.mask)[selected].flatten(1), self.bias[selected]
+        return self.masked()[selected].flatten(1), self.bias[selected]
 
 
 class VerticalConv(nn.Conv2d):
