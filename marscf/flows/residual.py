@@ -16,6 +16,9 @@ from marscf.nets.lipschitz import LipschitzNet
 
 TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-10}  # of an inverse, in the largest entry
 MAX_ITERATIONS = 2000
+MIXED = 4  # differences that a point is mixed from
+MIXED_ITERATIONS = 200  # after these the plain iteration, which always ends
+REGULARISATION = 1e-10
 
 
 class ResidualBlock(Bijection):
@@ -72,21 +75,54 @@ class _Inverse(torch.autograd.Function):
 def fixed_point(step: Callable[[Tensor], Tensor], start: Tensor, bound: float) -> Tensor:
     """Iterate the contraction `step` until the error is below TOLERANCES by the contraction's own bound.
 
-    With Lipschitz constant `bound`, an iterate's distance from the fixed point is at most its last move times
-    `bound / (1 - bound)`; rounding sets a floor to that move. Raises `EvaluationError` for values that are
-    not finite or do not settle.
+    With Lipschitz constant `bound`, the distance of `step(x)` from the fixed point is at most
+    `|step(x) - x| bound / (1 - bound)`, wherever x comes from; rounding sets a floor to that move. Each next x
+    is mixed from the last ones. Raises `EvaluationError` for values that are not finite or do not settle.
     """
-    x = start
+    x, mixing = start, Mixing(start)
     eps, factor = torch.finfo(start.dtype).eps, bound / (1 - bound)
-    for _ in range(MAX_ITERATIONS):
+    for iteration in range(MAX_ITERATIONS):
         following = step(x)
-        move, size = float((following - x).abs().max()), float(following.abs().max())
-        x = following
+        residual = following - x
+        move, size = float(residual.abs().max()), float(following.abs().max())
         if not math.isfinite(move + size):
             break
         if factor * move <= TOLERANCES[start.dtype] or move <= 4 * eps * size:
-            return x
+            return following
+        x = mixing.next(following, residual) if iteration < MIXED_ITERATIONS else following
     raise EvaluationError(
         f"a residual block's inverse still moves by {move:.2g} after at most {MAX_ITERATIONS} iterations; "
         "lower the temperature, or options.lipschitz and train again"
     )
+
+
+class Mixing:
+    """Anderson acceleration (Walker and Ni, SIAM J. Numer. Anal. 49, 2011), for each image by itself.
+
+    The next point is the combination of the last ones for which the residual, were `step` linear, would be
+    least. An image whose residual has grown goes on from its own last point, as without mixing.
+    """
+
+    def __init__(self, like: Tensor):
+        shape = (len(like), MIXED, like[0].numel())
+        self.points, self.residuals = like.new_zeros(shape), like.new_zeros(shape)  # differences of the last
+        self.count = 0
+        self.last: tuple[Tensor, Tensor] | None = None
+
+    def next(self, following: Tensor, residual: Tensor) -> Tensor:
+        """Return the next point `(B,…)` from `step(x)` and `step(x) - x`."""
+        point, rest = following.flatten(1), residual.flatten(1)
+        last, self.last = self.last, (point, rest)
+        if last is None:
+            return following
+        slot = self.count % MIXED
+        self.count += 1
+        self.points[:, slot], self.residuals[:, slot] = point - last[0], rest - last[1]
+        used = min(self.count, MIXED)
+        points, residuals = self.points[:, :used], self.residuals[:, :used]
+        products = (residuals @ residuals.mT).double()
+        share = REGULARISATION * products.diagonal(dim1=1, dim2=2).mean(1) + torch.finfo(torch.double).tiny
+        products.diagonal(dim1=1, dim2=2).add_(share[:, None])
+        weights = torch.linalg.solve(products, (residuals @ rest[:, :, None]).double())
+        weights[rest.norm(dim=1) > last[1].norm(dim=1)] = 0
+        return following - (points.mT @ weights.to(points.dtype)).view_as(following)
