@@ -42,11 +42,12 @@ VERDICTS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim; its verdict, a key of `VERDICTS`; the evidence."""
+    """A claim; its verdict, a key of `VERDICTS`; the evidence; what the verdict stands on, in few words."""
 
     claim: str
     verdict: str
     evidence: str
+    strength: str = ""
 
     @property
     def words(self) -> str:
@@ -112,7 +113,8 @@ def _compared(
     elif found.seeds < SEEDS:
         how += f"; a claim needs {SEEDS} seeds"
     gain = f"{'better' if found.gain >= 0 else 'worse'} by {amount} ({how})"
-    return Finding(claim, found.verdict, f"{evidence}; {gain}")
+    strength = f"{found.seeds} seeds" if found.seeds >= SEEDS else ""  # else the verdict says it
+    return Finding(claim, found.verdict, f"{evidence}; {gain}", strength)
 
 
 #: What tells whether a comparison is fair: metric -> its words.
@@ -157,7 +159,7 @@ def findings(metrics: "pandas.DataFrame", scale: str) -> list[Finding]:
         if "histogram" in bits:
             found.append(_all_beat(bits, bits["histogram"]))
     systems = set(metrics["system"])  # the files of the sweep and of the studies may be of more
-    paths = (Finding(*path) for path in of_paths(scale, systems))
+    paths = (Finding(*path, "one run") for path in of_paths(scale, systems))
     return [*found, *_of_sweep(scale, systems), *paths]
 
 
@@ -209,7 +211,7 @@ def _linear(claim: str, sweep: "pandas.DataFrame") -> Finding:
         evidence.append(f"[{line}](#{SWEEP_PLACE}) ({sources.system_title(system)})")
     if not evidence:
         return Finding(claim, "unmeasured", "no mAR-SCF at three sides or more")
-    return Finding(claim, "holds" if holds else "fails", f"counted steps: {', '.join(evidence)}")
+    return Finding(claim, "holds" if holds else "fails", f"counted steps: {', '.join(evidence)}", "counted")
 
 
 def _faster(claim: str, sweep: "pandas.DataFrame") -> Finding:
@@ -225,7 +227,8 @@ def _faster(claim: str, sweep: "pandas.DataFrame") -> Finding:
     holds = ratio and ratio[-1] > 1 and ratio[-1] == max(ratio)
     device = sweep["device"].iloc[0]
     names = " divided by that of ".join(sources.system_title(name) for name in (theirs, ours))
-    return Finding(claim, "holds" if holds else "fails", f"time of {names}: {text} ({device})")
+    verdict = "holds" if holds else "fails"
+    return Finding(claim, verdict, f"time of {names}: {text} ({device})", "one machine")
 
 
 def headlines(metrics: "pandas.DataFrame", scale: str, found: list[Finding]) -> list[str]:
