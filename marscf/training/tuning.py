@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import Field
 
 from marscf.config import Config, Strict, load_config, parse, read_yaml, resolve
-from marscf.files import replacing, write_json
+from marscf.files import locked, replacing, write_json
 from marscf.runs import CONFIG
 from marscf.settings import RunConfig
 from marscf.training.run import train_run
@@ -71,8 +71,7 @@ def tune(
     """Try what has not been tried, and print and write each result; None stands for all."""
     config, tuning = load_config(), parse(Tuning, read_yaml(FILE), str(FILE))
     out = table(scale)
-    rows = read_rows(out)
-    done = {(row["dataset"], row["system"], row["trial"], row["seed"]) for row in rows}
+    done = {(row["dataset"], row["system"], row["trial"], row["seed"]) for row in read_rows(out)}
     for dataset in datasets or config.scale(scale).datasets:
         for system in systems or _trained(config):
             for name in trials or tuning.trials:
@@ -83,8 +82,7 @@ def tune(
                     continue
                 folder = ROOT / scale / dataset / system / _slug(name) / f"seed{seed}"
                 row = try_one(folder, changed, minutes or tuning.minutes, device)
-                rows.append({"dataset": dataset, "system": system, "trial": name, **row, "seed": seed})
-                write_rows(out, rows)
+                add_row(out, {"dataset": dataset, "system": system, "trial": name, **row, "seed": seed})
                 print(f"{dataset} {system:16} {name:28} {row['validation_bits_per_dim']:.4f}", flush=True)
 
 
@@ -183,12 +181,17 @@ def _cell(trial: str, value: float | None, base: float | None) -> str:
     return f"{value:.3f}" if trial == BASE or base is None else f"{value - base:+.3f}"
 
 
+def add_row(path: Path, row: dict[str, Any]) -> None:
+    """Add a trial to the table, which other processes may be adding to."""
+    with locked(path.parent):
+        write_rows(path, [*read_rows(path), row])
+
+
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write the table of trials."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_text(text.getvalue(), encoding="utf-8")

@@ -1,6 +1,7 @@
 """`marscf tune`: what a trial changes, its equal time, and the table of what was tried."""
 
-from dataclasses import replace
+from dataclasses from concurrent.futures import ThreadPoolExecutor
+import replace
 
 import pytest
 
@@ -66,3 +67,11 @@ def test_the_table_shows_differences_on_the_same_host(host):
     assert lines[2] == "| | glow | flowpp |"
     assert lines[4:6] == ["| as it is | 2.500 | 2.000 |", "| batch × 2 | -0.250 |  |"]
     assert lines[11] == "| batch × 2 | 9.000 |"  # nothing to compare it with there
+
+
+def test_rows_of_processes_at_once_are_all_kept(tmp_path):
+    table = tmp_path / "tuning" / "tiny.csv"
+    row = dict.fromkeys(tuning.COLUMNS, "1")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda k: tuning.add_row(table, {**row, "seed": str(k)}), range(40)))
+    assert sorted(int(found["seed"]) for found in tuning.read_rows(table)) == list(range(40))
