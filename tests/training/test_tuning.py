@@ -1,14 +1,14 @@
 """`marscf tune`: what a trial changes, its equal time, and the table of what was tried."""
 
-from dataclasses from concurrent.futures import ThreadPoolExecutor
-import replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from marscf.cli import main
 from marscf.config import load_config
 from marscf.runs import DATASETS
-from marscf.training.tuning import Trial, changed_config, markdown, read_rows
+from marscf.training.tuning import COLUMNS, Trial, add_row, changed_config, markdown, read_rows
 
 
 def test_a_trial_changes_what_it_says(workplace):
@@ -71,7 +71,7 @@ def test_the_table_shows_differences_on_the_same_host(host):
 
 def test_rows_of_processes_at_once_are_all_kept(tmp_path):
     table = tmp_path / "tuning" / "tiny.csv"
-    row = dict.fromkeys(tuning.COLUMNS, "1")
+    row = dict.fromkeys(COLUMNS, "1")
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda k: tuning.add_row(table, {**row, "seed": str(k)}), range(40)))
-    assert sorted(int(found["seed"]) for found in tuning.read_rows(table)) == list(range(40))
+        list(pool.map(lambda k: add_row(table, {**row, "seed": str(k)}), range(40)))
+    assert sorted(int(found["seed"]) for found in read_rows(table)) == list(range(40))
