@@ -76,8 +76,8 @@ def fixed_point(step: Callable[[Tensor], Tensor], start: Tensor, bound: float) -
     """Iterate the contraction `step` until the error is below TOLERANCES by the contraction's own bound.
 
     With Lipschitz constant `bound`, the distance of `step(x)` from the fixed point is at most
-    `|step(x) - x| bound / (1 - bound)`, wherever x comes from; rounding sets a floor to that move. Each next x
-    is mixed from the last ones. Raises `EvaluationError` for values that are not finite or do not settle.
+    `|step(x) - x| bound / (1 - bound)`, wherever x comes from; rounding sets a floor to that move. Each next
+    x is mixed from the last ones. Raises `EvaluationError` for values that are not finite or do not settle.
     """
     x, mixing = start, Mixing(start)
     eps, factor = torch.finfo(start.dtype).eps, bound / (1 - bound)
