@@ -43,6 +43,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=16, help="images (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="timed pairs (default: %(default)s)")
     parser.add_argument(
+        "--system",
+        metavar="NAME",
+        help="training, evaluation or sampling of this system as SCALE has it, beside a fixed yardstick",
+    )
+    parser.add_argument("--scale", default="laptop", help="of --system (default: %(default)s)")
+    parser.add_argument("--dataset", default="cifar10", help="of --system (default: %(default)s)")
+    parser.add_argument(
+        "--peer", type=Path, metavar="DIR", help="of --system: a clone of another public code, measured too"
+    )
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="FILE",
+        help="of --system: a .json of an earlier call on this machine; exit 1 where it is slower now",
+    )
+    parser.add_argument(
         "--authors-code",
         type=Path,
         metavar="DIR",
@@ -55,12 +71,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("reports/bench"), help="folder (%(default)s)")
 
 
-def run(args: argparse.Namespace) -> None:
-    """Measure, print a table, and write what was measured."""
+def run(args: argparse.Namespace) -> int:
+    """Measure, print a table, and write what was measured; 1 where a step is slower than in a record."""
     if (args.work == "precision") != bool(args.runs):
         raise ConfigError("give runs with precision, in pairs, and with nothing else")
+    if args.system:
+        return _system(args)
     {"precision": _precision, "growth": _growth}.get(args.work, _throughput)(args)
     write_report(args.out)
+    return 0
 
 
 def _precision(args: argparse.Namespace) -> None:
@@ -68,6 +87,30 @@ def _precision(args: argparse.Namespace) -> None:
 
     for row in compare(args.runs, args.out):
         print("{system} on {dataset}, step {step}: {float32:.4f} and {bfloat16:.4f} bits/dim".format(**row))
+
+
+def _system(args: argparse.Namespace) -> int:
+    from marscf.bench.systems import bench_config, bench_system, slower
+    from marscf.bench.throughput import write
+
+    if args.work not in WORKS:
+        raise ConfigError(f"--system: of {', '.join(WORKS)}, not of {args.work}")
+    config = bench_config(args.system, args.scale, args.dataset, args.peer)
+    rows, facts = bench_system(
+        args.work, config, choose_device(args.device), args.batch_size, args.repeats, args.peer
+    )
+    for row in rows:
+        print(
+            f"{row['implementation']:>9}  {1e3 * row['median_seconds']:10.1f} ms  {row['yardsticks']:8.2f} "
+            f"yardsticks  {row['parameters']:,} parameters"
+        )
+    if (times := rows[0]["times_as_fast_as_peer"]) is not None:
+        print(f"{args.system}, {args.work}: {times:.2f} times as fast as the peer")
+    again = slower(rows, args.against) if args.against else None
+    write(rows, facts, args.out / "systems" / f"{args.work}-{args.system}-{args.scale}-{args.dataset}")
+    if again:
+        print(again)
+    return int(bool(again))
 
 
 def _model(args: argparse.Namespace) -> dict[str, Any]:
