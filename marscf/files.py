@@ -42,14 +42,8 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
 
 def _new_beside(path: Path) -> tuple[int, Path]:
-    """Open a new hidden file beside `path`, and remove those of the same name that no process holds.
-
-    The lock ends with its process: a file without one is what a killed process left.
-    """
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
-        with contextlib.suppress(OSError), open(left, "rb") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            left.unlink()
+    """Open a new hidden file beside `path`, and lock it."""
+    remove_leftovers(path.parent, glob.escape(path.name))
     while True:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
         with contextlib.suppress(OSError):  # no locks on this file system: then nothing is removed either
@@ -57,6 +51,17 @@ def _new_beside(path: Path) -> tuple[int, Path]:
         if _is_at(handle, Path(name)):
             return handle, Path(name)
         os.close(handle)  # another process took it for a leftover before it was locked
+
+
+def remove_leftovers(folder: Path, *names: str) -> None:
+    """Remove what killed processes left half written of a folder's files; `names` may be patterns.
+
+    Whoever writes such a file holds a lock on it, which ends with the process: one without it is left over.
+    """
+    for left in (path for name in names for path in folder.glob(f".{name}.*")):
+        with contextlib.suppress(OSError), open(left, "rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink()
 
 
 def _umask() -> int:

@@ -23,13 +23,13 @@ from marscf.config import Config, SamplingSpeed, load_config, resolve
 from marscf.counting import counted
 from marscf.devices import choose_device
 from marscf.errors import MarscfError
-from marscf.files import digest, read_json, replacing, sha256_file, write_json
-from marscf.models import WEIGHTS, build
+from marscf.files import digest, read_json, replacing, write_json
+from marscf.models import build
 from marscf.runs import Run, own_config, run_config
 from marscf.settings import RunConfig
 from marscf.studies.machine import describe, machine, synchronise
 from marscf.studies.scaling import levels_at
-from marscf.studies.weights import make_trained_like, smooth_images
+from marscf.studies.weights import TrainedRun, make_trained_like, smooth_images, trained_run
 
 COLUMNS = [
     *("system", "image_size", "channels", "levels", "sequential_steps"),
@@ -122,20 +122,20 @@ def _point(run: RunConfig, settings: SamplingSpeed, side: int) -> Point:
 
 
 def measure(
-    point: Point, settings: SamplingSpeed, device: torch.device, trained: Path | None = None
+    point: Point, settings: SamplingSpeed, device: torch.device, trained: TrainedRun | None = None
 ) -> Timing:
     """Build a point's model and time `sample(batch_size)` on the device.
 
     The first call warms up and counts the steps, and is not timed. Each timed call waits for the device
     before and after. Repeats end when the system's budget is spent, but not before the second.
-    `trained` is the weights file of a run of this system, used where the time depends on weights.
+    `trained` is a run of this system, used where the time depends on weights.
     """
     torch.manual_seed(0)
     model = build(point.config).to(device)
     weights, sha256 = ANY_WEIGHTS, None
     if model.sampling_depends_on_weights:
         weights = f"{model.sampling_depends_on_weights}; {make_trained_like(model, trained)}"
-        sha256 = sha256_file(trained) if trained else None
+        sha256 = trained.sha256 if trained else None
     model.initialise(smooth_images(point.batch_size, model.shape, model.grey_levels, device))
     model.eval()
     generator = torch.Generator(device).manual_seed(0)
@@ -192,8 +192,7 @@ def sweep(
     rows: list[list[Any]] = []
     with tqdm(total=sum(map(len, points.values())), desc="sampling speed", unit="point") as bar:
         for system, its_points in points.items():
-            weights = _run(config, scale, system).path / WEIGHTS
-            trained = weights if weights.is_file() else None
+            trained = trained_run(_run(config, scale, system).path)
             for point, timing in _timed(its_points, record, where, trained, bar):
                 rows += _rows(point, timing, describe(where))
     with replacing(out) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
@@ -202,7 +201,7 @@ def sweep(
 
 
 def _timed(
-    points: list[Point], record: "Record", where: torch.device, trained: Path | None, bar: "tqdm[Any]"
+    points: list[Point], record: "Record", where: torch.device, trained: TrainedRun | None, bar: "tqdm[Any]"
 ) -> Iterator[tuple[Point, Timing]]:
     """Yield a system's points with their times, known or measured now, but for those left out."""
     known: dict[int, float] = {}
@@ -261,13 +260,13 @@ class Record:
         code = behind("sampling-speed", config.model)
         return digest([{**point.describe(), "model": model}, limits, self.head["machine"], code])[:16]
 
-    def get(self, point: Point, trained: Path | None) -> Timing | None:
+    def get(self, point: Point, trained: TrainedRun | None) -> Timing | None:
         """Return what was measured before, unless it was with weights that are no longer the run's."""
         kept = self.points.get(self._identity(point))
         if kept is None:
             return None
         timing = Timing(**{name: kept[name] for name in Timing.__dataclass_fields__})
-        stale = timing.weights != ANY_WEIGHTS and timing.weights_sha256 != (trained and sha256_file(trained))
+        stale = timing.weights != ANY_WEIGHTS and timing.weights_sha256 != (trained and trained.sha256)
         return None if stale else timing
 
     def put(self, point: Point, timing: Timing) -> None:

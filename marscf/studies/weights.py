@@ -6,6 +6,7 @@ are taken wherever name and shape agree. What it lacks there is fresh: deeper le
 image size (ActNorm per position, learned positions, fully connected layers).
 """
 
+import functools
 from collections.abc import Container
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from marscf.models import load
+from marscf.files import sha256_file
+from marscf.models import WEIGHTS, load
 from marscf.models.base import DensityModel
 
 NOISE = 0.05  # standard deviation given to fresh tensors that are all zero, which would be the identity
@@ -27,27 +29,48 @@ def fill_zeros(model: nn.Module, deviation: float, besides: Container[str] = ())
             parameter.normal_(0, deviation)
 
 
+class TrainedRun:
+    """The weights of a finished run, read when they are asked for, and once."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """Of the weights' file."""
+        return sha256_file(self.folder / WEIGHTS)
+
+    @functools.cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        """By name. Raises `CheckpointError` as `load` does."""
+        return load(self.folder).state_dict()
+
+
+def trained_run(folder: Path) -> TrainedRun | None:
+    """Return a run's weights, None where it has none yet."""
+    return TrainedRun(folder) if (folder / WEIGHTS).is_file() else None
+
+
 @torch.no_grad()
-def make_trained_like(model: DensityModel, trained: Path | None) -> str:
+def make_trained_like(model: DensityModel, trained: TrainedRun | None) -> str:
     """Give a fresh model trained-like weights, in place; return in words which.
 
-    `trained` is a run's weights file, or None where there is no run: then tensors that are all zero get
-    normal noise, so that couplings are not the identity. Raises `CheckpointError` as `load` of the run does.
+    Without a trained run, tensors that are all zero get normal noise, so that couplings are not the identity.
+    Raises `CheckpointError` as `load` of the run does.
     """
     own = model.state_dict()
-    shared: dict[str, Tensor] = {}
-    if trained is not None:
-        found = load(trained.parent).state_dict()
-        shared = {
-            name: found[name]
-            for name, tensor in own.items()
-            if name in found and found[name].shape == tensor.shape
-        }
+    found = trained.tensors if trained else {}
+    shared = {
+        name: found[name]
+        for name, tensor in own.items()
+        if name in found and found[name].shape == tensor.shape
+    }
+    if trained:
         model.load_state_dict(shared, strict=False)  # an ActNorm left out still waits for its first batch
     fill_zeros(model, NOISE, besides=shared)
     if trained is None:
         return f"fresh, zeros replaced by noise of {NOISE}, for there was no trained run"
-    return f"trained: {len(shared)} of {len(own)} tensors from {trained.parent.as_posix()}, the others fresh"
+    return f"trained: {len(shared)} of {len(own)} tensors from {trained.folder.as_posix()}, the others fresh"
 
 
 def smooth_images(n: int, shape: tuple[int, int, int], grey_levels: int, device: torch.device) -> Tensor:

@@ -18,9 +18,11 @@ from typing import Any
 import torch
 
 from marscf.errors import CheckpointError, MarscfError
-from marscf.files import replacing, sha256_file
-from marscf.runs import difference
+from marscf.files import remove_leftovers, replacing, sha256_file
+from marscf.models import WEIGHTS
+from marscf.runs import FINISHED, RECEIPT, difference
 from marscf.settings import RunConfig
+from marscf.training.log import LOG
 
 _PATTERN = "state-*.pt"
 SUPERSEDED = "superseded"
@@ -97,9 +99,7 @@ class Checkpoints:
 
     def clean(self) -> None:
         """Delete what a killed process left half written."""
-        for pattern in (".state-*", ".weights.*", ".finished.*", ".receipt.*", ".log.*"):
-            for path in self.folder.glob(pattern):
-                path.unlink(missing_ok=True)
+        remove_leftovers(self.folder, _PATTERN, WEIGHTS, FINISHED, RECEIPT, LOG)
 
     def _steps(self) -> Iterator[tuple[Path, int]]:
         for path in self.folder.glob(_PATTERN):

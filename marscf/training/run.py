@@ -7,7 +7,7 @@ from typing import Any
 
 from marscf.data.arrays import dataset_of
 from marscf.errors import ConfigError, MarscfError
-from marscf.files import read_json, seed_from
+from marscf.files import read_json, remove_leftovers, seed_from
 from marscf.runs import (
     CONFIG,
     FINISHED,
@@ -39,8 +39,7 @@ def train_run(
         _check_receipts(folder)
     finished = receipt.restore(folder, config, data_digest)
     if finished and not again:
-        for left in (*folder.glob(f".{RECEIPT}.*"), *folder.glob(f".{FINISHED}.*")):
-            left.unlink(missing_ok=True)  # half written, by a process that was killed
+        remove_leftovers(folder, RECEIPT, FINISHED)
         line = f"{folder} is finished ({finished['steps']} steps)"
         print(f"marscf train: {other_code(folder, config.model) or line}", file=sys.stderr)
         return finished

@@ -9,7 +9,7 @@ from marscf.models.base import DensityModel
 from marscf.models.flowpp import FlowPP
 from marscf.models.residual_flow import ResidualFlow
 from marscf.settings import DataSettings, RunConfig, TrainingSettings
-from marscf.studies.weights import make_trained_like, smooth_images
+from marscf.studies.weights import make_trained_like, smooth_images, trained_run
 
 CPU = torch.device("cpu")
 
@@ -38,7 +38,7 @@ def test_what_belongs_to_an_image_size_is_fresh_and_initialised(name, tmp_path):
         data=DataSettings((1, 8, 8), 17, 64, "none"),
     )
     save(trained, config, tmp_path / "weights.safetensors")
-    words = make_trained_like(model, tmp_path / "weights.safetensors")
+    words = make_trained_like(model, trained_run(tmp_path))
     theirs, ours = trained.state_dict(), model.state_dict()
     shared = [name for name in ours if ours[name].shape == theirs[name].shape]
     assert 0 < len(shared) < len(ours) and f"{len(shared)} of {len(ours)} tensors" in words
