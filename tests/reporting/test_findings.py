@@ -29,7 +29,7 @@ def finding(metrics, start):
 
 def test_one_seed_decides_nothing_and_its_difference_is_shown(workdir):
     found = finding(collected(workdir), PRIOR)
-    assert found.verdict == "one-seed" and found.words == "one seed"
+    assert found.verdict == "one-seed" and found.words == "one seed" and found.strength == ""
     text = plain(found.evidence)
     assert "mAR-SCF (affine) 1.800 ± 0.010 against Glow 1.900 ± 0.010; better by 0.1000 ± 0.0014" in text
     assert "the error is only of 360 test images, image by image; another seed may change more" in text
@@ -43,7 +43,7 @@ def test_three_seeds_of_both_decide(measured, glow, verdict):
     ours = [("marscf-affine", bits, seed) for seed, bits in ((1, 1.81), (2, 1.79))]
     metrics = measured(*ours, *(("glow", bits, seed) for seed, bits in enumerate(glow)))
     found = finding(metrics, PRIOR)
-    assert found.verdict == verdict
+    assert found.verdict == verdict and found.strength == "3 seeds"
     assert "over 360 test images, image by image, and over seeds; 95 % within ± " in found.evidence
     first = headlines(metrics, "quick", [found])
     assert (
