@@ -30,7 +30,9 @@ from marscf.training.receipt import peak_memory
 from marscf.training.state import State
 
 LONG = 0.6  # seconds, of a CPU those of its work: no larger batch is tried after one that took so long
-SMALL = 8  # images: this batch is tried whatever one image took
+VERY_LONG = 4.0  # seconds: where one image takes so long, it alone tells what more take
+SMALL = 8  # images: this batch is tried unless one image took very long
+FEW = 2  # images that ActNorm is set from, which for a time is enough
 REPEATS = 3
 MEASURED = "measured"
 COPIES = 6  # of the parameters while training: weights, gradients, averages, best ones, two of the optimiser
@@ -95,7 +97,7 @@ def probe(
     model = models.build(config).to(device)
     kept, kept_low, step, gflops = 0.0, None, None, None
     if not model.closed_form:
-        model.initialise(*_batch(model, SMALL))
+        model.initialise(*_batch(model, FEW))
         flops = training_flops(model, _batch(model, 1)[0][0])
         gflops = None if flops is None else flops / 1e9
         kept = _kept(model)
@@ -175,7 +177,7 @@ def timed(work: Callable[[int], object], wanted: int, device: torch.device) -> T
                 raise
             break
         found.append((n, one))
-        if n == wanted or (n >= SMALL and took(one) > LONG):
+        if n == wanted or took(one) > (LONG if n >= SMALL else VERY_LONG):
             break
         n = min(wanted, SMALL if n < SMALL else 4 * n)
     (before, first), (n, last) = (found[-2] if len(found) > 1 else (0, ZERO)), found[-1]

@@ -16,7 +16,7 @@ from marscf.reporting.collect import REAL, read_metrics, reports
 from marscf.reporting.metrics import pretty
 from marscf.runs import RECEIPT, Run, read_receipt, run_config
 
-MARK = "*"  # of a system that the paper does not have
+MARK = "†"  # of a system that the paper does not have; a * would be emphasis in Markdown
 
 
 def system_title(name: str) -> str:

@@ -166,3 +166,13 @@ def test_a_narrowed_page_shows_its_own_selection_alone(workdir, another_run):
         "histogram",
         "real",
     }
+
+
+def test_systems_that_the_paper_does_not_have_are_marked_wherever_two_of_them_meet(workdir, another_run):
+    runs = [*workdir, another_run("marscf-vardeq", 1.7, 0), another_run("gaussian-vardeq", 1.8, 0)]
+    collect("quick", runs)
+    made("table_likelihood", runs)
+    text = re.sub(r"<[^>]+>", "", write_index("quick").read_text())
+    evidence = text.split("Beside learned dequantisation too")[1][:400]
+    assert evidence.count("(learned dequantisation) †") == 2
+    assert "† not in the paper" in text and "Glow †" not in text
