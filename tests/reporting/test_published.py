@@ -49,7 +49,8 @@ def test_every_likelihood_says_which_bound_it_is():
     from marscf.models import build
 
     config = load_config(Path(__file__).parents[2] / "config")
-    kinds = {"flowpp": "elbo-learned", "pixelcnn": "exact", "histogram": "exact"}
+    learned = ("flowpp", "marscf-vardeq", "gaussian-vardeq")
+    kinds = {**dict.fromkeys(learned, "elbo-learned"), "pixelcnn": "exact", "histogram": "exact"}
     for name in config.systems:
         likelihood = build(resolve(config, "quick", "digits", name, 0)).likelihood
         assert bound({"protocol": f"{likelihood}, 10 test images"}) == kinds.get(name, "elbo-uniform")
