@@ -56,7 +56,7 @@ def load(system: str, code: Path, options: Options, shape: Shape, device: torch.
 
     Raises `ConfigError` where the system has no peer, or the folder is no checkout of one.
     """
-    peer = next((peer for peer in PEERS.get(system, []) if (code / peer.file).is_file()), None)
+    peer = _peer(system, code)
     if peer is None:
         known = ", ".join(one.repository for one in PEERS.get(system, [])) or "none"
         raise ConfigError(f"--peer {code}: no code for {system} that is known here ({known})")
@@ -71,13 +71,19 @@ def load(system: str, code: Path, options: Options, shape: Shape, device: torch.
 
 def fixed_options(system: str, code: Path | None) -> Options:
     """Return the options of ours that a code's architecture fixes; none without a code."""
-    found = (peer.fixed for peer in PEERS.get(system, []) if code and (code / peer.file).is_file())
-    return next(found, {})
+    peer = _peer(system, code) if code else None
+    return peer.fixed if peer else {}
 
 
 def can_draw(system: str, code: Path) -> bool:
     """Whether the code can sample in a time that one can wait for."""
-    return any(peer.draws for peer in PEERS.get(system, []) if (code / peer.file).is_file())
+    peer = _peer(system, code)
+    return peer is not None and peer.draws
+
+
+def _peer(system: str, code: Path) -> Peer | None:
+    """Which of a system's codes a folder is a checkout of."""
+    return next((peer for peer in PEERS.get(system, []) if (code / peer.file).is_file()), None)
 
 
 @contextmanager

@@ -57,6 +57,11 @@ def test_an_image_does_not_depend_on_the_others_mixing():
     torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=2 * TOLERANCES[torch.double])
 
 
+def test_a_swing_that_plain_steps_never_leave_is_settled_by_mixing():
+    found = fixed_point(lambda x: 1 - x, torch.zeros(1, 1, 2, 2), 0.9)
+    torch.testing.assert_close(found, torch.full((1, 1, 2, 2), 0.5))
+
+
 def test_what_does_not_settle_is_an_error():
     with pytest.raises(EvaluationError, match="still moves"):
         fixed_point(lambda x: x + 1, torch.ones(2, 3), 0.98)
