@@ -13,7 +13,13 @@ def write_report(folder: Path) -> Path:
     """Write `folder/README.md` from the `.json` files of `marscf bench` that lie there."""
     records = {path.stem: read_json(path) for path in sorted(folder.glob("*-*.json"))}
     speeds = [records[name] for work in WORKS for name in records if name.startswith(f"{work}-")]
-    growths = {name: record for name, record in records.items() if name.startswith("growth-")}
+    systems = {path.stem: read_json(path) for path in sorted(folder.glob("systems/*-*.json"))}
+    growths = [
+        record
+        for name, record in (records | systems).items()
+        if name.startswith("growth-") and "model" in record
+    ]
+    beside = [systems[name] for work in WORKS for name in systems if name.startswith(f"{work}-")]
     lines = [
         "# What the code costs",
         "",
@@ -22,6 +28,8 @@ def write_report(folder: Path) -> Path:
     ]
     if speeds:
         lines += [*_speeds(speeds), *_profiles(speeds)]
+    if beside:
+        lines += _systems(beside)
     if growths:
         lines += _growth(growths)
     if (folder / "precision.json").is_file():
@@ -63,10 +71,7 @@ def _speeds(records: list[dict[str, Any]]) -> Iterator[str]:
                 str(row["launches"] or ""),
             ]
             yield f"| {' | '.join(cells)} |"
-    machines: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for record in records:
-        machines.setdefault((record["machine"]["device"], record["machine"]["torch"]), []).append(record)
-    yield from ("", *(_machine(own) for own in machines.values()), "")
+    yield from ("", *_machines(records), "")
 
 
 def _profiles(records: list[dict[str, Any]]) -> Iterator[str]:
@@ -84,7 +89,46 @@ def _profiles(records: list[dict[str, Any]]) -> Iterator[str]:
     yield ""
 
 
-def _growth(records: dict[str, dict[str, Any]]) -> Iterator[str]:
+def _systems(records: list[dict[str, Any]]) -> Iterator[str]:
+    """A row for each system and kind of work; with a peer's, where one was measured beside it."""
+    yield from (
+        "## All systems, beside other public codes",
+        "",
+        "Of equal architecture, in turn in one process, float32; medians. ×peer: times as fast as theirs.",
+        "Products: the share of time in convolutions and matrix products. Peak: memory that the work takes.",
+        "",
+        "| work | system | batch | parameters, M | images/s | ×peer | products | peer's | peak, MB | peer |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+    )
+    for record in records:
+        rows = {row["implementation"]: row for row in record["rows"]}
+        ours, peer = rows["ours"], rows.get("peer")
+        both = ("ours", "peer") if peer else ("ours",)
+        products = [_products(record["profile"][name]) for name in both] + [""] * (not peer)
+        peaks = [_whole(rows[name]["peak_megabytes"]) for name in both] + [""] * (not peer)
+        cells = [
+            f"{ours['work']}, {ours['shape']}",
+            f"{ours['system']}, {record['scale']}",
+            str(ours["batch_size"]),
+            f"{ours['parameters'] / 1e6:.3g}",
+            f"{ours['images_per_second']:.3g}",
+            _number(ours["times_as_fast_as_peer"]),
+            *products,
+            *peaks,
+        ]
+        yield f"| {' | '.join(cells)} |"
+    yield from ("", *_machines(records), "")
+
+
+def _products(shares: dict[str, float]) -> str:
+    return f"{shares['convolutions'] + shares['matrix products']:.0%}"
+
+
+def _whole(value: float | None) -> str:
+    return "" if value is None else f"{value:.0f}"
+
+
+def _growth(records: list[dict[str, Any]]) -> Iterator[str]:
     yield from (
         "## How the cost grows",
         "",
@@ -93,15 +137,12 @@ def _growth(records: dict[str, dict[str, Any]]) -> Iterator[str]:
         "| model | what | cost | exponent |",
         "|---|---|---|--:|",
     )
-    for record in records.values():
-        row = record["rows"][0]
-        model = f"{row['coupling']} {row['steps']}×{row['channels']}"
+    for record in records:
+        model = record["model"]
         for what, costs in record["exponents"].items():
             for cost, (exponent, low, high) in costs.items():
                 yield f"| {model} | {what} | {cost} | {exponent:.2f} [{low:.2f}, {high:.2f}] |"
-        steps = record["steps"]
-        line = f"{steps['slope']:g} N {steps['offset']:+g}, the farthest off by {steps['farthest']:g}"
-        yield f"| {model} | sampling over side | sequential steps | {line} |"
+        yield f"| {model} | sampling over side | steps | {steps_in_words(record['steps'])} |"
     yield ""
 
 
@@ -128,6 +169,13 @@ def _precision(rows: list[dict[str, Any]]) -> Iterator[str]:
     yield from ("", "![Validation bits/dim over the steps, in both precisions](precision.png)", "")
 
 
+def _machines(records: list[dict[str, Any]]) -> Iterator[str]:
+    machines: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for record in records:
+        machines.setdefault((record["machine"]["device"], record["machine"]["torch"]), []).append(record)
+    yield from (_machine(own) for own in machines.values())
+
+
 def _machine(records: list[dict[str, Any]]) -> str:
     facts = records[0]["machine"]
     text = f"Measured on {facts['device']}, torch {facts['torch']}; a large product:"
@@ -141,3 +189,10 @@ def _machine(records: list[dict[str, Any]]) -> str:
 
 def _number(value: float | None, factor: float = 1.0) -> str:
     return "" if value is None else f"{value * factor:.2f}"
+
+
+def steps_in_words(steps: dict[str, float]) -> str:
+    """Return the line on which the steps lie, or that they lie on none."""
+    if steps["farthest"] > 1:
+        return "the steps do not lie on a line"
+    return f"{steps['slope']:g} N {steps['offset']:+g} steps"

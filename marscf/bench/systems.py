@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from marscf.bench import peers
-from marscf.bench.measure import counted_flops, interleaved, matmul_rate, peak_bytes, ratio
-from marscf.bench.work import NOISE, Work
+from marscf.bench.measure import counted_flops, interleaved, matmul_rate, peak_bytes, profiled, ratio
+from marscf.bench.work import Work, as_trained, prepare
 from marscf.config import load_config, resolve
 from marscf.errors import ConfigError
 from marscf.evaluation.sampling import seeded
@@ -18,8 +18,7 @@ from marscf.models import build
 from marscf.models.base import DensityModel
 from marscf.settings import RunConfig
 from marscf.studies.machine import machine
-from marscf.studies.weights import fill_zeros, smooth_images
-from marscf.training.optimizers import Adamax
+from marscf.studies.weights import smooth_images
 
 SLOWER = 1.1  # as many times as long as in the record, and a step is said to be slower
 OURS, PEER, YARDSTICK = "ours", "peer", "yardstick"
@@ -38,9 +37,9 @@ def bench_system(
     Returns a row for each, and the machine's facts. `code` is a checkout of the peer. The yardstick is fixed
     work of torch's own: a time divided by its time can be compared with that of another day.
     """
-    model = _ours(config, device)
+    model = system_model(config, device)
     x = smooth_images(batch_size, model.shape, model.grey_levels, torch.device("cpu")).to(device)
-    works: dict[str, Work] = {OURS: _prepare(work, model, x)}
+    works: dict[str, Work] = {OURS: prepare(work, model, x)}
     if code is not None:
         if work == "sampling" and not peers.can_draw(config.system, code):
             raise ConfigError(f"--peer {code}: it draws a sample in hours, not in seconds")
@@ -51,6 +50,7 @@ def bench_system(
         peaks = [peak_bytes(one.call, device) for one in works.values()]
         times = interleaved([one.call for one in works.values()], repeats, device)
         flops = counted_flops(works[OURS].call)
+        shares = {name: profiled(one.call, device)[0] for name, one in works.items()}
     by_name = dict(zip(works, times, strict=True))
     rows = []
     for (name, one), own, peak in zip(works.items(), times, peaks, strict=True):
@@ -60,21 +60,32 @@ def bench_system(
                 **{"shape": "×".join(map(str, model.shape)), "batch_size": batch_size},
                 "parameters": sum(parameter.numel() for parameter in one.model.parameters()),
                 "median_seconds": own.median,
+                "images_per_second": batch_size / own.median,
                 "yardsticks": ratio(own, by_name[YARDSTICK])[0],
                 "peak_megabytes": None if peak is None else peak / 1e6,
                 "times_as_fast_as_peer": ratio(by_name[PEER], own)[0] if PEER in by_name else None,
             }
         )
-    facts = {"machine": machine(device), "options": dict(config.options), "gigaflop": flops / 1e9}
-    return rows, {**facts, "matmul_flops": matmul_rate(device)}
+    facts = {
+        "machine": machine(device),
+        "scale": config.scale,
+        "options": dict(config.options),
+        "gigaflop": flops / 1e9,
+        "profile": shares,
+    }
+    return rows, {**facts, "matmul_flops": {"float32": matmul_rate(device)}}
 
 
-def bench_config(system: str, scale: str, dataset: str, code: Path | None, **options: Any) -> RunConfig:
-    """Return a run's config with the options that a peer fixes, and with other `options`."""
+def bench_config(
+    system: str, scale: str, dataset: str, code: Path | None, side: int | None = None, **options: Any
+) -> RunConfig:
+    """Return a run's config with the options that a peer fixes, images of `side`, and other `options`."""
     config = load_config()
     resolved = resolve(config, scale, dataset, system, 0)
     chosen = {**resolved.options, **peers.fixed_options(system, code), **options}
     values = {**resolved.to_json(), "options": chosen}
+    if side:
+        values["data"] |= {"shape": [resolved.data.shape[0], side, side]}
     return RunConfig.from_json(values, f"bench of {system}")
 
 
@@ -95,34 +106,12 @@ def slower(rows: list[dict[str, Any]], record: Path) -> str | None:
     return f"{now['system']}, {now['work']}: takes {times:.2f} times as long as in {record}"
 
 
-def _ours(config: RunConfig, device: torch.device) -> DensityModel:
+def system_model(config: RunConfig, device: torch.device) -> DensityModel:
+    """Return a run's model with weights as of one that is trained, by smooth images."""
     torch.manual_seed(0)
     model = build(config)
-    fill_zeros(model, NOISE)
-    images = smooth_images(16, model.shape, model.grey_levels, torch.device("cpu"))
-    if not model.closed_form:
-        model.initialise(images, model.draw_noise(16))
+    as_trained(model, smooth_images(16, model.shape, model.grey_levels, torch.device("cpu")))
     return model.to(device)
-
-
-def _prepare(work: str, model: DensityModel, x: Tensor) -> Work:
-    """The work on a batch of images, as the trainer, the evaluation and `marscf sample` do it."""
-    batch_size = len(x)
-    if work == "training":
-        model.train()
-        optimiser = Adamax(model.parameters())
-
-        def step() -> None:
-            optimiser.zero_grad()
-            model.begin_step()
-            model.training_loss(x, model.draw_noise(batch_size)).mean().backward()
-            optimiser.step(1e-5)
-
-        return Work(step, model)
-    model.eval()
-    if work == "evaluation":
-        return Work(torch.no_grad()(lambda: model.log_prob(x, model.draw_noise(batch_size))), model)
-    return Work(lambda: model.sample(batch_size), model)
 
 
 def _prepare_peer(work: str, model: peers.PeerModel, x: Tensor) -> Work:

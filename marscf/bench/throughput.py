@@ -12,7 +12,7 @@ import torch
 from marscf.bench import authors
 from marscf.bench.measure import counted_flops, interleaved, matmul_rate, peak_bytes, profiled, ratio
 from marscf.bench.reference import stepwise
-from marscf.bench.work import Work, prepare, trained_like
+from marscf.bench.work import Work, noise_images, prepare, trained_like
 from marscf.devices import computes_in_bfloat16
 from marscf.errors import ConfigError
 from marscf.files import replacing, write_json
@@ -46,11 +46,12 @@ def bench(
         fast = authors.ours(theirs, options).to(device)
         facts["bits_per_dim_from_authors"] = authors.difference(theirs, fast, batch_size)
         works["authors' code"] = authors.prepare(work, theirs, batch_size)
-    works["stepwise float32"] = prepare(work, stepwise(fast), batch_size, plain=True)
+    x = noise_images(fast, batch_size)
+    works["stepwise float32"] = prepare(work, stepwise(fast), x, plain=True)
     kinds = [torch.float32] + [torch.bfloat16] * computes_in_bfloat16(device)
     low = work == "training" and torch.bfloat16 in kinds
     for name, how in ways(low, graphs.serve(device), fuse, checkpoint=work == "training"):
-        works[name] = prepare(work, copy.deepcopy(fast), batch_size, **how)
+        works[name] = prepare(work, copy.deepcopy(fast), x, **how)
     # One count for all of ours: of what is recorded or compiled nothing can be counted.
     counts = {name: counted_flops(works[name].call) for name in works if name in COUNTED}
     flops = [counts.get(name, counts["float32"]) for name in works]

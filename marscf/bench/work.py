@@ -1,6 +1,7 @@
 """The pieces of work that are measured: a training step, an evaluation, a batch of samples."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from marscf import kernels
 from marscf.bench.measure import kept_bytes
 from marscf.kernels.compiled import fusing
 from marscf.kernels.graphs import Replays
+from marscf.models.base import DensityModel, FlowModel
 from marscf.models.multiscale_flow import MultiScaleFlow
 from marscf.studies.weights import fill_zeros
 from marscf.training.gradients import RecordedGradients
@@ -34,34 +36,45 @@ class Work:
 
 
 def trained_like(options: dict[str, Any], side: int, device: torch.device, seed: int = 0) -> MultiScaleFlow:
-    """Return a model with small noise where weights start at zero, then data-initialised ActNorm."""
+    """Return the multi-scale flow with weights as of one that is trained, by noise images."""
     torch.manual_seed(seed)
     model = MultiScaleFlow((3, side, side), 256, **options)
-    fill_zeros(model, NOISE)
-    model.initialise(torch.randint(0, 256, (16, 3, side, side), dtype=torch.uint8), model.draw_noise(16))
+    as_trained(model, torch.randint(0, 256, (16, 3, side, side), dtype=torch.uint8))
     return model.to(device)
+
+
+def as_trained(model: DensityModel, images: Tensor) -> None:
+    """Put small noise where weights start at zero, then set ActNorm by the images."""
+    fill_zeros(model, NOISE)
+    if not model.closed_form:
+        model.initialise(images, model.draw_noise(len(images)))
+
+
+def noise_images(model: DensityModel, n: int) -> Tensor:
+    """Return noise images, uint8 `(N,C,H,W)`, on the model's device."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, (n, *model.shape), generator=generator).to(model.device, torch.uint8)
 
 
 def prepare(
     kind: str,
-    model: MultiScaleFlow,
-    batch_size: int,
+    model: DensityModel,
+    x: Tensor,
     low_precision: bool = False,
     recorded: bool = False,
     fuse: bool = False,
     checkpointing: bool = False,
     plain: bool = False,
 ) -> Work:
-    """Return the work of one kind on a batch of noise images, data on the model's device.
+    """Return the work of one kind on a batch of images `x (N,C,H,W) uint8`, on the model's device.
 
     `training` is forward, backward and an Adamax step, its networks in bfloat16 with `low_precision`;
-    `evaluation` is `log_prob` without gradients; `sampling` is from noise to `uint8` images. `recorded` work
+    `evaluation` is `log_prob` without gradients; `sampling` draws as many `uint8` images. `recorded` work
     is replayed as a CUDA graph, `fuse` compiles what is `fused`, `checkpointing` recomputes activations,
     `plain` work uses the kernels' definitions.
     """
     generator = torch.Generator().manual_seed(1)
-    x = torch.randint(0, 256, (batch_size, *model.shape), generator=generator).to(model.device, torch.uint8)
-    noise = model.draw_noise(batch_size, generator)
+    noise = model.draw_noise(len(x), generator)
     model.train(kind == "training")
     model.activation_checkpointing = checkpointing
 
@@ -80,12 +93,12 @@ def prepare(
         # Hooks on what is kept would have compiled code compiled again.
         return Work(_training_step(model, loss, (x, noise), recorded, fuse), model, None if fuse else loss)
 
-    inputs = [x, noise] if kind == "evaluation" else model.draw_eps(batch_size, generator=generator)
-
-    def function(*inputs: Tensor) -> Tensor:
-        if kind == "evaluation":
-            return model.log_prob(inputs[0], inputs[1])
-        return model.to_discrete(model.decode_noise(list(inputs)))
+    function: Callable[..., Tensor] = model.log_prob
+    inputs = [x] if noise is None else [x, noise]
+    if kind == "sampling" and isinstance(model, FlowModel):
+        function, inputs = _decoded(model), model.draw_eps(len(x), generator=generator)
+    elif kind == "sampling":  # pixel by pixel, and never recorded
+        function, inputs = functools.partial(model.sample, len(x)), []
 
     replays = Replays()
 
@@ -96,10 +109,14 @@ def prepare(
     return Work(call, model)
 
 
+def _decoded(model: FlowModel) -> Callable[..., Tensor]:
+    return lambda *eps: model.to_discrete(model.decode_noise(list(eps)))
+
+
 def _training_step(
-    model: MultiScaleFlow,
+    model: DensityModel,
     loss: Callable[[Tensor, Tensor | None], Tensor],
-    batch: tuple[Tensor, Tensor],
+    batch: tuple[Tensor, Tensor | None],
     recorded: bool,
     fuse: bool,
 ) -> Callable[[], None]:
@@ -108,6 +125,7 @@ def _training_step(
     gradients = RecordedGradients(model, loss) if recorded else None
 
     def step() -> None:
+        model.begin_step()
         with fusing(fuse):  # the backward pass has functions that are compiled, too
             if gradients is not None:
                 gradients(*batch)

@@ -5,10 +5,11 @@ implementations measured in turn in one process.
 """
 
 import argparse
+import functools
 from pathlib import Path
 from typing import Any
 
-from marscf.bench.report import WORKS, write_report
+from marscf.bench.report import WORKS, steps_in_words, write_report
 from marscf.devices import HELP, choose_device
 from marscf.errors import ConfigError
 
@@ -19,9 +20,11 @@ EXAMPLES = """examples:
   marscf bench precision data/runs/mine/float32 data/runs/mine/bfloat16
 `training`, `evaluation` and `sampling` write OUT/WORK-COUPLING.csv (one row an implementation) and .json (the
 machine, ratios, FLOP/s, megabytes, profile), add a line each to OUT/history.csv and draw OUT/history.png.
-`growth` measures time, memory and sequential steps over the side N, the batch and the number of images, and
-fits exponents; it writes OUT/growth-COUPLING.csv and .json. `precision` compares validations of runs that
-differ in training.precision alone; it writes OUT/precision.csv, .json, .png, .svg. OUT/README.md tells it"""
+With --system they write OUT/systems/WORK-SYSTEM-SCALE-DATASET.csv and .json. `growth` measures time, memory
+and sequential steps over the side N, the batch, the number of images, depth and components, and fits
+exponents; it writes OUT/growth-COUPLING.csv and .json, or OUT/systems/growth-SYSTEM. `precision` compares
+validations of runs that differ in training.precision alone; it writes OUT/precision.csv, .json, .png, .svg.
+OUT/README.md tells it"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--system",
         metavar="NAME",
-        help="training, evaluation or sampling of this system as SCALE has it, beside a fixed yardstick",
+        help="this system as SCALE has it: its training, evaluation and sampling beside a fixed yardstick",
     )
     parser.add_argument("--scale", default="laptop", help="of --system (default: %(default)s)")
     parser.add_argument("--dataset", default="cifar10", help="of --system (default: %(default)s)")
@@ -75,8 +78,10 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print a table, and write what was measured; 1 where a step is slower than in a record."""
     if (args.work == "precision") != bool(args.runs):
         raise ConfigError("give runs with precision, in pairs, and with nothing else")
-    if args.system:
-        return _system(args)
+    if args.system and args.work in WORKS:
+        again = _system(args)
+        write_report(args.out)
+        return again
     {"precision": _precision, "growth": _growth}.get(args.work, _throughput)(args)
     write_report(args.out)
     return 0
@@ -93,8 +98,6 @@ def _system(args: argparse.Namespace) -> int:
     from marscf.bench.systems import bench_config, bench_system, slower
     from marscf.bench.throughput import write
 
-    if args.work not in WORKS:
-        raise ConfigError(f"--system: of {', '.join(WORKS)}, not of {args.work}")
     config = bench_config(args.system, args.scale, args.dataset, args.peer)
     rows, facts = bench_system(
         args.work, config, choose_device(args.device), args.batch_size, args.repeats, args.peer
@@ -118,20 +121,31 @@ def _model(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _growth(args: argparse.Namespace) -> None:
-    from marscf.bench.growth import growth
+    from marscf.bench.growth import SIDES, growth
     from marscf.bench.throughput import write
+    from marscf.bench.work import trained_like
 
-    sizes = {"batch_size": args.batch_size, "repeats": args.repeats}
-    rows, facts = growth(choose_device(args.device), _model(args), **sizes)
-    write(rows, facts, args.out / f"growth-{args.coupling}")
+    sizes: dict[str, Any] = {"batch_size": args.batch_size, "repeats": args.repeats}
+    device = choose_device(args.device)
+    if args.system:
+        from marscf.bench.systems import bench_config, system_model
+
+        of = functools.partial(bench_config, args.system, args.scale, args.dataset, None)
+        sizes["sides"] = SIDES[:3]
+        rows, facts = growth(
+            device, lambda n, own: system_model(of(n, **own), device), dict(of().options), **sizes
+        )
+        facts["model"] = f"{args.system}, {args.scale} {args.dataset}"
+        write(rows, facts, args.out / "systems" / f"growth-{args.system}")
+    else:
+        options = _model(args)
+        rows, facts = growth(device, lambda n, own: trained_like(own, n, device), options, **sizes)
+        facts["model"] = f"{args.coupling} {args.steps}×{args.channels}"
+        write(rows, facts, args.out / f"growth-{args.coupling}")
     for what, costs in facts["exponents"].items():
         for cost, (exponent, low, high) in costs.items():
             print(f"{what:>24}: {cost:8} grow as size^{exponent:.2f} [{low:.2f}, {high:.2f}]")
-    steps = facts["steps"]
-    print(
-        f"{'sampling over side':>24}: steps are {steps['slope']:g} N {steps['offset']:+g}, "
-        f"the farthest off by {steps['farthest']:g}"
-    )
+    print(f"{'sampling over side':>24}: {steps_in_words(facts['steps'])}")
 
 
 def _throughput(args: argparse.Namespace) -> None:

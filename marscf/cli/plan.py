@@ -22,13 +22,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--cores", type=positive, default=_cores(), help="of snakemake --cores (default: all, %(default)s)"
     )
     parser.add_argument("--json", action="store_true", help="print all numbers, as JSON")
+    parser.add_argument(
+        "--keep-counts",
+        action="store_true",
+        help="keep operations and activations in reports/bench/counted.json: of other machines' plans, they "
+        "are what takes long to find",
+    )
     parser.epilog = """examples:
   marscf plan
   marscf plan --scale paper --device h200
   marscf plan --scale laptop --datasets mnist --systems glow,my-flow --json
 A few steps of each system are timed on this machine, on noise: no dataset is needed. What is done already
-is left out. The sum is of one job after another, shared out over the jobs that run at once. It takes
-about a minute at scale quick, and some minutes at scale paper, whose models are large."""
+is left out. The sum is of one job after another, shared out over the jobs that run at once."""
 
 
 def run(args: argparse.Namespace) -> None:
@@ -36,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
     import json
 
     from marscf.config import load_config, read_yaml
-    from marscf.planning import estimate, recorded, shown, work
+    from marscf.planning import counted, estimate, recorded, shown, work
 
     config = load_config()
     scale = args.scale or read_yaml("config/config.yaml")["scale"]
@@ -48,6 +53,8 @@ def run(args: argparse.Namespace) -> None:
     if records:
         machine = estimate.elsewhere(records, machine)
     whole = estimate.estimate(selection, machine, records, given("MARSCF_MIRROR"))
+    if args.keep_counts and machine.device == "cpu":
+        counted.keep((run.left.config, run.probe.counts) for run in whole.runs)
     if args.json:
         print(json.dumps(shown.to_json(whole), indent=1))
     else:

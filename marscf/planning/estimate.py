@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from marscf.config import Dataset
 from marscf.evaluation.digits_net import RECIPE
+from marscf.planning.counted import form, known
 from marscf.planning.probe import COPIES, ZERO, Probe, Timing, probe, probe_digits_net, start
 from marscf.planning.recorded import Recorded
 from marscf.planning.work import Left, Selection, counts, drawings, left, to_download
@@ -48,14 +49,14 @@ class Estimate:
         """Return the most bytes that training holds, with the batch in so many parts."""
         settings = self.left.config.training
         low = settings.activation_checkpointing if recompute is None else recompute
-        kept = self.probe.kept_if_recomputed if low else self.probe.kept_bytes
+        kept = self.probe.counts.kept_if_recomputed if low else self.probe.counts.kept_bytes
         images = -(-settings.batch_size // (parts or settings.accumulate))
-        return self.probe.base_bytes + COPIES * FLOAT * self.probe.parameters + images * (kept or 0.0)
+        return self.probe.base_bytes + COPIES * FLOAT * self.probe.counts.parameters + images * (kept or 0.0)
 
     @property
     def disk(self) -> float:
         """Bytes that the run will leave: weights, two states of training, samples."""
-        weights = FLOAT * self.probe.parameters
+        weights = FLOAT * self.probe.counts.parameters
         states = 2 * (COPIES - 1) * weights if self.probe.step else 0
         samples = (self.left.drawn + self.left.grid) * math.prod(self.left.config.data.shape)
         return (weights + states if self.left.steps else 0) + samples
@@ -120,7 +121,7 @@ def _instead(run: Estimate, room: float) -> str:
     """Return what would fit instead, the cheapest first."""
     settings = run.left.config.training
     says = f"needs {gigabytes(run.memory())}, there are {gigabytes(room)}"
-    can = run.probe.kept_if_recomputed is not None
+    can = run.probe.counts.kept_if_recomputed is not None
     for recompute in (settings.activation_checkpointing, True)[: 1 + can]:
         parts = settings.accumulate
         while parts <= settings.batch_size:
@@ -188,7 +189,9 @@ def estimate(selection: Selection, machine: Machine, recorded: Recorded | None, 
         for one in work:
             batches = one.evaluation.batch_size, one.evaluation.fidelity.batch_size
             if (key := keys[str(one.run.path)]) not in waiting:
-                waiting[key] = pool.submit(probe, one.config.to_json(), *batches, machine.device, recorded)
+                counted = known(one.config) if machine.device == "cpu" else None
+                arguments = one.config.to_json(), *batches, machine.device, counted, recorded
+                waiting[key] = pool.submit(probe, *arguments)
         sides = {
             one.config.data.shape[1] for one in work if one.evaluation.fidelity.extractor == "digits-net"
         }
@@ -218,10 +221,9 @@ def estimate(selection: Selection, machine: Machine, recorded: Recorded | None, 
 
 def _key(config: RunConfig) -> str:
     """What a model's cost depends on: runs that differ in nothing of it are probed once."""
-    options = {name: value for name, value in config.options.items() if name != "logit_margin"}
     how = [getattr(config.training, name) for name in ("batch_size", "accumulate", "precision", "compile")]
     how.append(config.training.activation_checkpointing)
-    return repr((config.model, options, config.data.shape, config.data.grey_levels, how))
+    return repr((form(config), how))
 
 
 def _looked_at(one: Left, nets: dict[int, Timing], machine: Machine) -> Timing:

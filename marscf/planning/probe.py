@@ -12,14 +12,13 @@ from typing import Any
 import torch
 
 from marscf import models
-from marscf.bench.measure import kept_bytes
 from marscf.devices import choose_device
 from marscf.evaluation.digits_net import DigitsNet
-from marscf.evaluation.flops import training_flops
 from marscf.evaluation.sampling import sample_chunk
 from marscf.kernels.graphs import Replays
 from marscf.kernels.precision import tf32
 from marscf.models.base import DensityModel
+from marscf.planning.counted import Counts, count, noise_batch
 from marscf.planning.recorded import Recorded
 from marscf.settings import RunConfig
 from marscf.studies.machine import synchronise
@@ -61,15 +60,12 @@ class Probe:
     """What one run's model costs."""
 
     source: str  # `MEASURED`, or the record that the rate of training is from
-    parameters: int
-    gflops_per_image: float | None  # of training; None of a model that is not trained by steps
-    step: Timing | None  # of training
+    counts: Counts
+    step: Timing | None  # of training; None of a model that is not trained by steps
     score: Timing  # of the likelihood of one image, one draw
     sample: Timing  # of drawing one image
     noisy: bool  # whether the likelihood takes noise, so that several draws are averaged
     base_bytes: int  # of the process before there is a model; none of it is a GPU's
-    kept_bytes: float  # activations of one image, kept for the backward pass
-    kept_if_recomputed: float | None  # the same with activation_checkpointing, where the model can
     start: Timing  # of Python and its packages
 
 
@@ -86,45 +82,50 @@ def start(threads: int) -> None:
 
 
 def probe(
-    values: dict[str, Any], score_batch: int, sample_batch: int, on: str, recorded: Recorded | None
+    values: dict[str, Any],
+    score_batch: int,
+    sample_batch: int,
+    on: str,
+    known: Counts | None,
+    recorded: Recorded | None,
 ) -> Probe:
-    """Measure the model of a run's config on a device of this machine, or take `recorded` rates."""
+    """Measure the model of a run's config on a device of this machine, or take `recorded` rates.
+
+    What is `known` of it is not counted again.
+    """
     config, device = RunConfig.from_json(values), choose_device(on)
     part = -(-config.training.batch_size // config.training.accumulate)
     plain = replace(config.training, accumulate=1, compile=False)
     settings, config = config, replace(config, training=plain)
     torch.manual_seed(0)
-    model = models.build(config).to(device)
-    kept, kept_low, step, gflops = 0.0, None, None, None
-    if not model.closed_form:
-        model.initialise(*_batch(model, FEW))
-        flops = training_flops(model, _batch(model, 1)[0][0])
-        gflops = None if flops is None else flops / 1e9
-        kept = _kept(model)
-        kept_low = _kept(model, recompute=True) if model.can_recompute else None
+    if runs := not (known and recorded):
+        model = models.build(config).to(device)
+    else:
+        with torch.device("meta"):  # weights are not needed
+            model = models.build(config)
+    step = None
+    if runs and not model.closed_form:
+        model.initialise(*noise_batch(model, FEW))
+    counts = known or count(model)
+    if not model.closed_form and recorded is None:
         model.activation_checkpointing = plain.activation_checkpointing
-        if recorded is None:
-            step = timed(_training(model, config, device), part, device).times(
-                config.training.batch_size / part
-            )
+        training = timed(_training(model, config, device), part, device)
+        step = training.times(config.training.batch_size / part)
     model.float().eval()
     if recorded is None:
         score = timed(_scoring(model), score_batch, device).times(1 / score_batch)
         sample = timed(lambda n: sample_chunk(model, n, 0, 0), sample_batch, device).times(1 / sample_batch)
         source = MEASURED
     else:
-        step, score, sample, source = _by_records(recorded, settings, gflops or 0.0, model)
+        step, score, sample, source = _by_records(recorded, settings, counts.gflops_per_image or 0.0, model)
     return Probe(
         source=source,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        gflops_per_image=gflops,
+        counts=counts,
         step=step,
         score=score,
         sample=sample,
         noisy=model.draw_noise(1) is not None,
         base_bytes=0 if recorded or device.type == "cuda" else _base,
-        kept_bytes=kept,
-        kept_if_recomputed=kept_low,
         start=_started,
     )
 
@@ -197,13 +198,6 @@ def _call(work: Callable[[int], object], n: int, device: torch.device) -> Timing
     return Timing(time.perf_counter() - wall, time.process_time() - processor)
 
 
-def _batch(model: DensityModel, n: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Noise images and the noise that their likelihood takes."""
-    generator = torch.Generator().manual_seed(1)
-    x = torch.randint(0, model.grey_levels, (n, *model.shape), generator=generator)
-    return x.to(model.device, torch.uint8), model.draw_noise(n, generator)
-
-
 def _training(model: DensityModel, config: RunConfig, device: torch.device) -> Callable[[int], object]:
     """Return a training step on so many images, as the trainer takes it."""
     state = State(model.train(), config.training)
@@ -211,7 +205,7 @@ def _training(model: DensityModel, config: RunConfig, device: torch.device) -> C
     most = largest_norm(config.training, config.data.dims)
 
     def step(n: int) -> None:
-        loss = gradients(0, *_batch(model, n))
+        loss = gradients(0, *noise_batch(model, n))
         norm = torch.nn.utils.clip_grad_norm_(state.optimizer.parameters, most)
         torch.stack([loss, norm.to(loss.dtype)]).tolist()
         state.update(1e-5, config.training.average_decay)
@@ -225,23 +219,8 @@ def _scoring(model: DensityModel) -> Callable[[int], object]:
     recordings = Replays()
 
     def score(n: int) -> None:
-        x, noise = _batch(model, n)
+        x, noise = noise_batch(model, n)
         with torch.no_grad(), tf32(False):
             recordings.run(model.log_prob, [x, noise]) if model.recorded else model.log_prob(x, noise)
 
     return score
-
-
-def _kept(model: DensityModel, recompute: bool = False) -> float:
-    """Return the bytes that one image more keeps for the backward pass."""
-    model.train()
-    model.activation_checkpointing = recompute
-
-    def bytes_of(n: int) -> int:
-        x, noise = _batch(model, n)
-        model.begin_step()
-        return kept_bytes(lambda: model.training_loss(x, noise), list(model.parameters()))
-
-    kept = float(bytes_of(2) - bytes_of(1))
-    model.activation_checkpointing = False
-    return max(kept, 0.0)

@@ -77,11 +77,11 @@ def _row(run: Estimate, runs: list[Estimate]) -> tuple[str, ...]:
     own = [r for r in runs if (r.left.run.dataset, r.left.run.system) == _names(run)]
     open_ones = [r for r in own if not r.left.done]
     probe, batch = run.probe, run.left.config.training.batch_size
-    flops = probe.gflops_per_image
+    flops = probe.counts.gflops_per_image
     return (
         " ".join(_names(run)),
         f"{len(open_ones)} of {len(own)}",
-        f"{probe.parameters:,}",
+        f"{probe.counts.parameters:,}",
         "" if flops is None else f"{flops * batch:,.3g}",
         f"{sum(r.left.steps for r in own):,}" if probe.step else "",
         f"{probe.step.seconds:.3g}" if probe.step else "",
@@ -121,8 +121,8 @@ def _run_json(run: Estimate) -> dict[str, Any]:
     return {
         "run": str(run.left.run.path),
         "source": probe.source,
-        "parameters": probe.parameters,
-        "gflops_per_step": probe.gflops_per_image and probe.gflops_per_image * batch,
+        "parameters": probe.counts.parameters,
+        "gflops_per_step": probe.counts.gflops_per_image and probe.counts.gflops_per_image * batch,
         "steps_left": run.left.steps,
         "seconds_per_step": probe.step and probe.step.seconds,
         **{part: vars(getattr(run, part)) for part in ("train", "likelihood", "fidelity", "rest")},

@@ -9,6 +9,7 @@ import torch
 from marscf.bench.growth import growth
 from marscf.bench.measure import counted_flops, kept_bytes, peak_bytes
 from marscf.bench.throughput import bench, write
+from marscf.bench.work import trained_like
 from marscf.cli import main
 from marscf.nets.affine_net import AffineNet
 from marscf.studies.scaling import sequential_steps
@@ -32,13 +33,15 @@ def test_bench_writes_what_it_measured(work, tmp_path):
 
 
 def test_growth_counts_linear_steps_and_memory_over_the_batch():
-    rows, facts = growth(
-        CPU, {**SMALL, "levels": 3}, sides=(8, 16, 32), batches=(2, 4, 8), side=8, batch_size=1, repeats=1
-    )
+    sizes = {"sides": (8, 16, 32), "batches": (2, 4, 8), "depths": (1, 2, 4)}
+    build, options = (lambda side, own: trained_like(own, side, CPU)), {**SMALL, "levels": 3}
+    rows, facts = growth(CPU, build, options, **sizes, side=8, batch_size=1, repeats=1)
     steps = {row["size"]: row["sequential_steps"] for row in rows if row["work"] == "sampling"}
     assert steps == {side: sequential_steps(3, levels) for side, levels in ((8, 1), (16, 2), (32, 3))}
     assert facts["steps"] == {"slope": 2.25, "offset": -6, "farthest": 0}
     assert facts["exponents"]["training over batch"]["memory"][0] == pytest.approx(1, abs=0.1)
+    deep = {row["size"]: row["kept_megabytes"] for row in rows if row["over"] == "steps"}
+    assert deep[4] - deep[2] == pytest.approx(2 * (deep[2] - deep[1]), rel=0.05)
     assert {"seconds"} <= facts["exponents"]["evaluation over images"].keys()
 
 

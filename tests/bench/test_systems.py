@@ -107,7 +107,7 @@ def test_a_code_that_draws_for_hours_is_not_waited_for(tmp_path, capsys):
 )
 def test_a_slowdown_of_a_fifth_is_seen_beside_the_record(system, tmp_path, monkeypatch):
     config = systems.bench_config(system, "quick", "digits", None)
-    record, whole = tmp_path / "record.json", systems._prepare
+    record, whole = tmp_path / "record.json", systems.prepare
     rows, facts = systems.bench_system("training", config, CPU, 32, 15)
     record.write_text(json.dumps({**facts, "rows": rows}))
 
@@ -124,7 +124,7 @@ def test_a_slowdown_of_a_fifth_is_seen_beside_the_record(system, tmp_path, monke
 
         return systems.Work(call, model)
 
-    monkeypatch.setattr(systems, "_prepare", slowed)
+    monkeypatch.setattr(systems, "prepare", slowed)
     found = []
     for _ in range(3):  # machines are shared
         again, _ = systems.bench_system("training", config, CPU, 32, 15)
@@ -161,4 +161,4 @@ def test_a_record_of_other_work_is_refused(tmp_path, capsys):
 
 def test_ours_is_the_systems_own_model():
     config = systems.bench_config("glow", "laptop", "cifar10", None)
-    assert isinstance(systems._ours(config, CPU), MultiScaleFlow)
+    assert isinstance(systems.system_model(config, CPU), MultiScaleFlow)

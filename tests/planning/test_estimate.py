@@ -10,6 +10,7 @@ from marscf.config import load_config, resolve
 from marscf.errors import ConfigError
 from marscf.files import write_json
 from marscf.planning import estimate, recorded, shown, work
+from marscf.planning.counted import Counts
 from marscf.planning.probe import MEASURED, ZERO, Probe, Timing
 from marscf.runs import Run, config_hash
 from marscf.settings import TrainingSettings
@@ -29,15 +30,12 @@ def one_run(steps=100, **training):
 
 PROBE = Probe(
     source=MEASURED,
-    parameters=10**7,
-    gflops_per_image=2.0,
+    counts=Counts(10**7, 2.0, GIGABYTE, GIGABYTE / 10),
     step=Timing(0.5, 0.4),
     score=Timing(0.01, 0.01),
     sample=Timing(0.02, 0.02),
     noisy=True,
     base_bytes=GIGABYTE,
-    kept_bytes=GIGABYTE,
-    kept_if_recomputed=GIGABYTE / 10,
     start=Timing(2.0, 1.0),
 )
 MACHINE = estimate.Machine("cpu", "a CPU", 2, 2, 200 * GIGABYTE, 10**12)
@@ -73,7 +71,7 @@ def test_memory_is_of_the_process_the_weights_and_one_part_of_the_batch():
         (40, PROBE, "accumulate: 2} needs 33.2 GB"),
         (2, PROBE, "accumulate: 64} needs 2.2 GB"),
         (1.4, PROBE, "accumulate: 64, activation_checkpointing: true} needs 1.3 GB"),
-        (1.4, replace(PROBE, kept_if_recomputed=None), "take a smaller scale"),
+        (1.4, replace(PROBE, counts=Counts(10**7, 2.0, GIGABYTE)), "take a smaller scale"),
     ],
 )
 def test_what_does_not_fit_is_told_what_would(room, probe, words):
