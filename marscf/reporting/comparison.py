@@ -11,6 +11,7 @@ from marscf.reporting.significance import difference, missing
 from marscf.runs import Run
 
 LEFT_OUT = ("train_images_per_second",)  # of machines, which may differ
+UNMARKED = ("generalisation_gap", "bits_per_dim_train")  # the least alone is no merit
 
 
 def compare(paths: Sequence[str]) -> list[list[str]]:
@@ -45,8 +46,8 @@ def _title(run: Run) -> str:
 def _cells(rows: Sequence[Row | None]) -> list[str]:
     """The values of one metric, the best of them marked."""
     values = [row["value"] for row in rows if row]
-    better = metric_of(next(row["metric"] for row in rows if row)).better
-    best = {"lower": min, "higher": max}.get(better)
+    name = next(row["metric"] for row in rows if row)
+    best = None if name in UNMARKED else {"lower": min, "higher": max}.get(metric_of(name).better)
     marked = best(values) if best and len(values) > 1 else None
     return [_cell(row, row["value"] == marked) if row else "–" for row in rows]
 

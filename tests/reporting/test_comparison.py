@@ -5,6 +5,7 @@ import re
 import pytest
 
 from marscf.errors import ConfigError
+from marscf.reporting import comparison
 from marscf.reporting.comparison import compare, text
 
 GLOW, AFFINE = (f"data/runs/quick/digits/{system}/seed0" for system in ("glow", "marscf-affine"))
@@ -21,6 +22,8 @@ def test_best_values_are_marked_whichever_way_is_better(workdir):
     score = next(cells for name, cells in table.items() if name.startswith("IS"))
     assert [cell.endswith(" <") for cell in score] == [False, True]
     assert not any("<" in cell for cell in table["parameters"])
+    gap = {"metric": "generalisation_gap", "value": 0.1, "stderr": 0.01}
+    assert not any("<" in cell for cell in comparison._cells([gap, {**gap, "value": 0.2}]))
 
 
 def test_difference_is_paired_over_images_and_says_what_it_stands_on(workdir):
