@@ -138,9 +138,10 @@ def _by_records(
     A likelihood takes a third of the operations of its gradients' step, and so does a sample of a flow.
     """
     coupling = config.options.get("coupling")
-    training = recorded.training(coupling, model.replayable, config.training)
-    scoring = recorded.work("evaluation", coupling, model.replayable)
-    sampling = recorded.work("sampling", coupling, model.replayable)
+    of = config.system, coupling, model.replayable
+    training = recorded.training(*of, config.training)
+    scoring = recorded.work("evaluation", *of)
+    sampling = recorded.work("sampling", *of)
 
     step, score, sample = (
         Timing(1e9 * gflops * images / rate.flops, 0.0)

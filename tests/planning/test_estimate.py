@@ -172,12 +172,27 @@ def records(tmp_path):
 def test_a_rate_is_that_of_the_nearest_record(records):
     plain, fast = TrainingSettings(), TrainingSettings(precision="bfloat16", compile=True)
     assert records.device == "NVIDIA H200"
-    assert records.training("mixlogcdf", True, plain).flops == pytest.approx(1e12 / 0.1)
-    assert records.training("mixlogcdf", True, fast).flops == pytest.approx(1e12 / 0.02)
-    stands_in = records.training("affine", True, plain)  # evaluation's, since no training of it is recorded
+    assert records.training("mine", "mixlogcdf", True, plain).flops == pytest.approx(1e12 / 0.1)
+    assert records.training("mine", "mixlogcdf", True, fast).flops == pytest.approx(1e12 / 0.02)
+    stands_in = records.training("mine", "affine", True, plain)  # evaluation's: it has none of training
     assert stands_in.flops == pytest.approx(1e12 / 0.04) and "evaluation, affine" in stands_in.of
-    assert records.training(None, False, plain).flops == pytest.approx(1e12 / 0.5)  # kernel by kernel
-    assert records.work("sampling", "affine", True).flops == pytest.approx(1e12 / 0.2)
+    assert records.training("mine", None, False, plain).flops == pytest.approx(1e12 / 0.5)  # kernel by kernel
+    assert records.work("sampling", "mine", "affine", True).flops == pytest.approx(1e12 / 0.2)
+
+
+def test_a_system_has_the_rate_of_its_own_record(records, tmp_path):
+    def own(name, seconds):
+        return {"work": "training", "system": "glow", "implementation": name, "median_seconds": seconds}
+
+    rows = [own("ours", 0.25) | {"parameters": 1000}, own("peer", 9.0), own("yardstick", 9.0)]
+    content = {"machine": {"device": "NVIDIA H200"}, "gigaflop": 500.0, "rows": rows}
+    write_json(tmp_path / "big" / "systems" / "training-glow-laptop-cifar10.json", content)
+    records = recorded.find("h200", tmp_path)
+    plain, fast = TrainingSettings(), TrainingSettings(precision="bfloat16", compile=True)
+    found = records.training("glow", "affine", True, plain)
+    assert found.flops == pytest.approx(5e11 / 0.25) and found.of == "training, glow with 1,000 parameters"
+    assert records.training("glow", "affine", True, fast).of != found.of  # the record is in float32
+    assert records.training("mine", None, False, plain).flops == pytest.approx(1e12 / 0.5)
 
 
 def test_an_unknown_machine_names_the_known_ones(records, tmp_path):
@@ -186,7 +201,7 @@ def test_an_unknown_machine_names_the_known_ones(records, tmp_path):
 
 
 def test_the_records_of_the_repository_can_be_read():
-    assert recorded.find("h200").training("mixlogcdf", True, TrainingSettings()).flops > 1e12
+    assert recorded.find("h200").training("mine", "mixlogcdf", True, TrainingSettings()).flops > 1e12
 
 
 def test_a_plan_by_records_says_so(records):
