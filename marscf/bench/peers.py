@@ -48,7 +48,7 @@ class Peer:
     build: Callable[[Options, Shape], PeerModel]
     fixed: Options = field(default_factory=dict)  # options of ours that have to be as theirs are
     draws: bool = True
-    replaced: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # what no longer runs, by file
+    replaced: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # by file: old, or other work
 
 
 def load(system: str, code: Path, options: Options, shape: Shape, device: torch.device) -> PeerModel:
@@ -245,6 +245,10 @@ def _pixel_cnn(options: Options, shape: Shape) -> PeerModel:
     return GatedPixelCNN()
 
 
+# Theirs stops where x still moves by 0.003. This is our stop (`flows.residual.fixed_point`): within 1e-5
+# of the fixed point, as far as numbers of 32 bits go. Lipschitz constants are 0.98.
+RESIDUAL_STOP = "tol = max(1e-5 * (1 - 0.98) / 0.98, 4.8e-7 * float(y.abs().max())) ** 2"
+
 #: system -> the codes that it is compared with.
 PEERS = {
     "flowpp": [
@@ -258,7 +262,13 @@ PEERS = {
     ],
     "glow": [Peer("github.com/rosinality/glow-pytorch", "model.py", _glow)],
     "residual-flow": [
-        Peer("github.com/rtqichen/residual-flows", "resflows/resflow.py", _residual_flow, {"fc_blocks": 4})
+        Peer(
+            "github.com/rtqichen/residual-flows",
+            "resflows/resflow.py",
+            _residual_flow,
+            {"fc_blocks": 4},
+            replaced={"resflows/layers/iresblock.py": ("tol = atol + y.abs() * rtol", RESIDUAL_STOP)},
+        )
     ],
     "pixelcnn": [
         Peer(

@@ -95,7 +95,7 @@ def _systems(records: list[dict[str, Any]]) -> Iterator[str]:
         "## All systems, beside other public codes",
         "",
         "Of equal architecture, in turn in one process, float32; medians. ×peer: times as fast as theirs.",
-        "Products: the share of time in convolutions and matrix products. Peak: memory that the work takes.",
+        "Products: the share of time in convolutions and matrix products. Peak: memory of a training step.",
         "",
         "| work | system | batch | parameters, M | images/s | ×peer | products | peer's | peak, MB | peer |",
         "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
@@ -105,7 +105,8 @@ def _systems(records: list[dict[str, Any]]) -> Iterator[str]:
         ours, peer = rows["ours"], rows.get("peer")
         both = ("ours", "peer") if peer else ("ours",)
         products = [_products(record["profile"][name]) for name in both] + [""] * (not peer)
-        peaks = [_whole(rows[name]["peak_megabytes"]) for name in both] + [""] * (not peer)
+        trains = ours["work"] == "training"
+        peaks = [_whole(trains and rows[name]["peak_megabytes"]) for name in both] + [""] * (not peer)
         cells = [
             f"{ours['work']}, {ours['shape']}",
             f"{ours['system']}, {record['scale']}",
@@ -125,7 +126,7 @@ def _products(shares: dict[str, float]) -> str:
 
 
 def _whole(value: float | None) -> str:
-    return "" if value is None else f"{value:.0f}"
+    return f"{value:.0f}" if value else ""
 
 
 def _growth(records: list[dict[str, Any]]) -> Iterator[str]:

@@ -49,6 +49,10 @@ def test_peak_memory_is_what_a_call_takes():
     if (peak := peak_bytes(lambda: torch.ones(25_000_000).sum(), CPU)) is None:
         pytest.skip("no /proc here: peak memory is not told")
     assert 95e6 < peak < 150e6
+    kept = [bytearray(10_000) for _ in range(20_000)]
+    del kept  # free, but the process's still
+    small = peak_bytes(lambda: [bytearray(10_000) for _ in range(10_000)], CPU)
+    assert 95e6 < small < 150e6
 
 
 def test_a_convolutions_operations_count_with_and_without_gradients():
