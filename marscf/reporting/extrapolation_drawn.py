@@ -141,13 +141,13 @@ def figure(runs: Sequence[str]) -> "Figure":
     handles = [Line2D([], [], **looks[name], label=style.text(sources.system_title(name))) for name in looks]
     handles.append(Line2D([], [], color="grey", ls=":", label="extrapolated, with its interval"))
     handles.append(Line2D([], [], color="black", marker="_", ms=9, ls="", label="published"))
-    drawn.legend(handles=handles, loc="outside lower center", ncols=4)
+    drawn.legend(handles=handles, loc="outside lower center", ncols=3)
     return drawn
 
 
 def _draw(axes: "Axes", curves: list[Curve], look: dict[str, Any]) -> None:
     for curve in curves:
-        axes.plot(curve.images, curve.bits, ms=3, **look)
+        axes.plot(curve.images, curve.bits, ms=3, markevery=style.every(len(curve.bits)), **look)
     run = Run.from_path(curves[0].run)
     budget = budget_of(run)
     seen = None if budget is None else outlook(curves, budget)

@@ -45,6 +45,11 @@ def text(title: str) -> str:
     return ("\u200a" if title.startswith("_") else "") + title.replace("$", r"\$")
 
 
+def every(points: int) -> int:
+    """Return at every how many points a line has its marker, so that markers do not cover it."""
+    return max(1, points // 15)
+
+
 def looks(systems: Iterable[str]) -> dict[str, dict[str, Any]]:
     """The colour and marker of each system, the same in every figure, whichever systems are drawn.
 

@@ -105,7 +105,7 @@ def curves(runs: Sequence[str]) -> "Figure":
     handles.append(Line2D([], [], color="grey", lw=0.8, label="training batches (running median)"))
     handles.append(Line2D([], [], color="black", marker="*", ms=8, ls="", label="weights that were kept"))
     title = "lines with markers: validation images, averaged weights"
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, title=title, title_fontsize=7)
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, title=title, title_fontsize=7)
     return figure
 
 
@@ -118,7 +118,7 @@ def _curve(axes: "Axes", log: "pandas.DataFrame", x: str, look: dict[str, Any]) 
     seen = log.dropna(subset=[VALIDATION])
     if seen.empty:
         return
-    axes.plot(seen[x], seen[VALIDATION], ms=3, **look)
+    axes.plot(seen[x], seen[VALIDATION], ms=3, markevery=style.every(len(seen)), **look)
     best = seen.iloc[int(seen[VALIDATION].argmin())]
     axes.plot(best[x], best[VALIDATION], "*", ms=8, mec="white", mew=0.5, color="black", zorder=5)
 
