@@ -1,13 +1,13 @@
 """How the cost of a model grows: with the image's side, the batch, the test set, depth and components."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from marscf.bench.measure import interleaved
-from marscf.bench.work import Work, noise_images, prepare
+from marscf.bench.work import Work, noise_batch, prepare
 from marscf.counting import counted
 from marscf.models.base import DensityModel
 from marscf.studies.machine import machine
@@ -23,7 +23,7 @@ Build = Callable[[int, dict[str, Any]], DensityModel]
 def growth(
     device: torch.device,
     build: Build,
-    options: dict[str, Any],
+    options: Mapping[str, Any],
     sides: Sequence[int] = SIDES,
     batches: Sequence[int] = BATCHES,
     depths: Sequence[int] = DEPTHS,
@@ -31,7 +31,7 @@ def growth(
     batch_size: int = 4,
     repeats: int = 3,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Measure training over all that there is, sampling over N, evaluation over the number of images.
+    """Measure training over N, batch, depth and components, sampling over N, evaluation over the test images.
 
     `options["levels"]` holds at 32×32 and grows with log2 N, as in Lemma A.1. Depth is `steps`, or `blocks`
     of a model that has none; it and `components` are varied where they are among the options. Returns one
@@ -54,7 +54,7 @@ def growth(
         # The test set grows by batches of one size: what is measured is that images cost alike.
         calls = images // min(batches) if over == "images" else 1
         model = build(n, own)
-        one = prepare(kind, model, noise_images(model, images // calls))
+        one = prepare(kind, model, noise_batch(model, images // calls)[0])
 
         def call(one: Work = one, calls: int = calls) -> None:
             for _ in range(calls):
@@ -77,8 +77,6 @@ def exponents(rows: list[dict[str, Any]]) -> dict[str, dict[str, list[float]]]:
         own = [row for row in rows if (row["work"], row["over"]) == (work, over)]
         sizes = [row["size"] for row in own]
         for cost, column in COSTS.items():
-            if cost == "steps" and work != "sampling":
-                continue
             values = [row[column] for row in own]
             if all(0 < value < math.inf for value in values) and len(set(values)) > 1:
                 fit = fit_exponent(sizes, values)

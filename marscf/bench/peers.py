@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from marscf.errors import ConfigError
+from marscf.flows.residual import TOLERANCES
 from marscf.models.base import Shape
 
 Options = Mapping[str, Any]
@@ -167,6 +168,10 @@ def _residual_flow(options: Options, shape: Shape) -> PeerModel:
     module = importlib.import_module("resflows.resflow")
     layers = importlib.import_module("resflows.layers")
     base = importlib.import_module("resflows.layers.base")
+    # Theirs stops where x still moves by 0.003. This is our stop, `fixed_point`'s, squared as theirs is.
+    far = TOLERANCES[torch.float32] * (1 - options["lipschitz"]) / options["lipschitz"]
+    near = 4 * torch.finfo(torch.float32).eps
+    layers.iResBlock.stop = lambda _, y: max(far, near * float(y.abs().max())) ** 2
     numbers = options["blocks"]
     numbers = [numbers] * (options["levels"] + 1) if isinstance(numbers, int) else list(numbers)
 
@@ -245,10 +250,6 @@ def _pixel_cnn(options: Options, shape: Shape) -> PeerModel:
     return GatedPixelCNN()
 
 
-# Theirs stops where x still moves by 0.003. This is our stop (`flows.residual.fixed_point`): within 1e-5
-# of the fixed point, as far as numbers of 32 bits go. Lipschitz constants are 0.98.
-RESIDUAL_STOP = "tol = max(1e-5 * (1 - 0.98) / 0.98, 4.8e-7 * float(y.abs().max())) ** 2"
-
 #: system -> the codes that it is compared with.
 PEERS = {
     "flowpp": [
@@ -267,7 +268,7 @@ PEERS = {
             "resflows/resflow.py",
             _residual_flow,
             {"fc_blocks": 4},
-            replaced={"resflows/layers/iresblock.py": ("tol = atol + y.abs() * rtol", RESIDUAL_STOP)},
+            replaced={"resflows/layers/iresblock.py": ("tol = atol + y.abs() * rtol", "tol = self.stop(y)")},
         )
     ],
     "pixelcnn": [

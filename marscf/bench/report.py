@@ -1,25 +1,21 @@
 """What was measured, to read: `README.md` in the benchmarks' folder."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from marscf.files import read_json, replacing
 
 WORKS = ("training", "evaluation", "sampling")
+OURS, PEER, YARDSTICK = "ours", "peer", "yardstick"  # the rows of a system's record
 
 
 def write_report(folder: Path) -> Path:
     """Write `folder/README.md` from the `.json` files of `marscf bench` that lie there."""
     records = {path.stem: read_json(path) for path in sorted(folder.glob("*-*.json"))}
-    speeds = [records[name] for work in WORKS for name in records if name.startswith(f"{work}-")]
     systems = {path.stem: read_json(path) for path in sorted(folder.glob("systems/*-*.json"))}
-    growths = [
-        record
-        for name, record in (records | systems).items()
-        if name.startswith("growth-") and "model" in record
-    ]
-    beside = [systems[name] for work in WORKS for name in systems if name.startswith(f"{work}-")]
+    speeds, beside = _of(records, *WORKS), _of(systems, *WORKS)
+    growths = _of(records, "growth") + _of(systems, "growth")
     lines = [
         "# What the code costs",
         "",
@@ -42,6 +38,19 @@ def write_report(folder: Path) -> Path:
     return path
 
 
+def _of(records: dict[str, dict[str, Any]], *kinds: str) -> list[dict[str, Any]]:
+    """The records of each kind in turn."""
+    return [records[name] for kind in kinds for name in records if name.startswith(f"{kind}-")]
+
+
+def _table(columns: Sequence[str], words: int, rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """A table whose first columns are words and whose others are numbers."""
+    yield f"| {' | '.join(columns)} |"
+    yield f"|{'---|' * words}{'--:|' * (len(columns) - words)}"
+    for cells in rows:
+        yield f"| {' | '.join(cells)} |"
+
+
 def _title(row: dict[str, Any]) -> str:
     size = f"{row['coupling']} {row['steps']}×{row['channels']}, {row['side']}×{row['side']}"
     return f"{row['work']}, {size}, batch {row['batch_size']}"
@@ -55,37 +64,44 @@ def _speeds(records: list[dict[str, Any]]) -> Iterator[str]:
         "code, on equal weights; floor: ×authors if there were only the convolutions and matrix products, at",
         "this machine's own rate of a large product; kept: activations for the backward pass; launches: GPU.",
         "",
-        "| work | implementation | images/s | ×reference | ×authors | floor | kept, MB | launches |",
-        "|---|---|--:|--:|--:|--:|--:|--:|",
     )
-    for record in records:
-        for row in record["rows"]:
-            cells = [
-                _title(row),
-                row["implementation"],
-                f"{row['images_per_second']:.2f}",
-                f"{row['speed_over_reference']:.2f}",
-                _number(row["speed_over_authors"]),
-                _number(row["speed_over_authors"], 1 / row["share_of_matmul_rate"]),
-                f"{row['kept_megabytes']:.0f}" if row["kept_megabytes"] else "",
-                str(row["launches"] or ""),
-            ]
-            yield f"| {' | '.join(cells)} |"
+    columns = [
+        "work",
+        "implementation",
+        "images/s",
+        "×reference",
+        "×authors",
+        "floor",
+        "kept, MB",
+        "launches",
+    ]
+    rows = (
+        [
+            _title(row),
+            row["implementation"],
+            f"{row['images_per_second']:.2f}",
+            f"{row['speed_over_reference']:.2f}",
+            _number(row["speed_over_authors"]),
+            _number(row["speed_over_authors"], 1 / row["share_of_matmul_rate"]),
+            _megabytes(row["kept_megabytes"]),
+            str(row["launches"] or ""),
+        ]
+        for record in records
+        for row in record["rows"]
+    )
+    yield from _table([*columns, "floor", "kept, MB", "launches"], 2, rows)
     yield from ("", *_machines(records), "")
 
 
 def _profiles(records: list[dict[str, Any]]) -> Iterator[str]:
     kinds = list(next(iter(records[0]["profile"].values())))
-    yield from (
-        "## Where the time goes",
-        "",
-        f"| work | implementation | {' | '.join(kinds)} |",
-        f"|---|---|{'--:|' * len(kinds)}",
+    yield from ("## Where the time goes", "")
+    rows = (
+        [_title(record["rows"][0]), name, *(f"{share:.0%}" for share in shares.values())]
+        for record in records
+        for name, shares in record["profile"].items()
     )
-    for record in records:
-        for name, shares in record["profile"].items():
-            parts = " | ".join(f"{share:.0%}" for share in shares.values())
-            yield f"| {_title(record['rows'][0])} | {name} | {parts} |"
+    yield from _table(["work", "implementation", *kinds], 2, rows)
     yield ""
 
 
@@ -97,36 +113,33 @@ def _systems(records: list[dict[str, Any]]) -> Iterator[str]:
         "Of equal architecture, in turn in one process, float32; medians. ×peer: times as fast as theirs.",
         "Products: the share of time in convolutions and matrix products. Peak: memory of a training step.",
         "",
-        "| work | system | batch | parameters, M | images/s | ×peer | products | peer's | peak, MB | peer |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     )
-    for record in records:
-        rows = {row["implementation"]: row for row in record["rows"]}
-        ours, peer = rows["ours"], rows.get("peer")
-        both = ("ours", "peer") if peer else ("ours",)
-        products = [_products(record["profile"][name]) for name in both] + [""] * (not peer)
-        trains = ours["work"] == "training"
-        peaks = [_whole(trains and rows[name]["peak_megabytes"]) for name in both] + [""] * (not peer)
-        cells = [
-            f"{ours['work']}, {ours['shape']}",
-            f"{ours['system']}, {record['scale']}",
-            str(ours["batch_size"]),
-            f"{ours['parameters'] / 1e6:.3g}",
-            f"{ours['images_per_second']:.3g}",
-            _number(ours["times_as_fast_as_peer"]),
-            *products,
-            *peaks,
-        ]
-        yield f"| {' | '.join(cells)} |"
+    columns = ["work", "system", "batch", "parameters, M", "images/s", "×peer", "products", "peer's"]
+    yield from _table([*columns, "peak, MB", "peer"], 2, map(_system, records))
     yield from ("", *_machines(records), "")
 
 
-def _products(shares: dict[str, float]) -> str:
-    return f"{shares['convolutions'] + shares['matrix products']:.0%}"
+def _system(record: dict[str, Any]) -> list[str]:
+    rows = {row["implementation"]: row for row in record["rows"]}
+    ours = rows[OURS]
+    return [
+        f"{ours['work']}, {ours['shape']}",
+        f"{ours['system']}, {record['scale']}",
+        str(ours["batch_size"]),
+        f"{ours['parameters'] / 1e6:.3g}",
+        f"{ours['images_per_second']:.3g}",
+        _number(ours["times_as_fast_as_peer"]),
+        *(_products(record["profile"].get(name)) for name in (OURS, PEER)),
+        *(_step_peak(rows.get(name)) for name in (OURS, PEER)),
+    ]
 
 
-def _whole(value: float | None) -> str:
-    return f"{value:.0f}" if value else ""
+def _products(shares: dict[str, float] | None) -> str:
+    return f"{shares['convolutions'] + shares['matrix products']:.0%}" if shares else ""
+
+
+def _step_peak(row: dict[str, Any] | None) -> str:
+    return _megabytes(row["peak_megabytes"]) if row and row["work"] == "training" else ""
 
 
 def _growth(records: list[dict[str, Any]]) -> Iterator[str]:
@@ -135,15 +148,14 @@ def _growth(records: list[dict[str, Any]]) -> Iterator[str]:
         "",
         "Exponents k of cost ~ size^k, with a 95 % interval of how well a power law describes the points.",
         "",
-        "| model | what | cost | exponent |",
-        "|---|---|---|--:|",
     )
+    rows = []
     for record in records:
-        model = record["model"]
         for what, costs in record["exponents"].items():
             for cost, (exponent, low, high) in costs.items():
-                yield f"| {model} | {what} | {cost} | {exponent:.2f} [{low:.2f}, {high:.2f}] |"
-        yield f"| {model} | sampling over side | steps | {steps_in_words(record['steps'])} |"
+                rows.append([record["model"], what, cost, f"{exponent:.2f} [{low:.2f}, {high:.2f}]"])
+        rows.append([record["model"], "sampling over side", "steps", steps_in_words(record["steps"])])
+    yield from _table(["model", "what", "cost", "exponent"], 3, rows)
     yield ""
 
 
@@ -153,21 +165,22 @@ def _precision(rows: list[dict[str, Any]]) -> Iterator[str]:
         "",
         "Bits/dim of validation images, in float32, after equally many steps, all else equal.",
         "",
-        "| system | dataset | steps | float32 | bfloat16 | difference |",
-        "|---|---|--:|--:|--:|--:|",
     )
-    for row in rows:
-        low, full = row["bfloat16"], row["float32"]
-        cells = (
-            row["system"],
-            row["dataset"],
-            row["step"],
-            f"{full:.4f}",
-            f"{low:.4f}",
-            f"{low - full:+.4f}",
-        )
-        yield f"| {' | '.join(map(str, cells))} |"
+    columns = ["system", "dataset", "steps", "float32", "bfloat16", "difference"]
+    yield from _table(columns, 2, map(_difference, rows))
     yield from ("", "![Validation bits/dim over the steps, in both precisions](precision.png)", "")
+
+
+def _difference(row: dict[str, Any]) -> list[str]:
+    low, full = row["bfloat16"], row["float32"]
+    return [
+        row["system"],
+        row["dataset"],
+        str(row["step"]),
+        f"{full:.4f}",
+        f"{low:.4f}",
+        f"{low - full:+.4f}",
+    ]
 
 
 def _machines(records: list[dict[str, Any]]) -> Iterator[str]:
@@ -186,6 +199,10 @@ def _machine(records: list[dict[str, Any]]) -> str:
     far = [r["bits_per_dim_from_authors"] for r in records if "bits_per_dim_from_authors" in r]
     end = f" The authors' code and ours differ by {max(far):.1g} bits/dim at most." if far else ""
     return f"{text.removesuffix(',')}.{end}"
+
+
+def _megabytes(value: float | None) -> str:
+    return f"{value:.0f}" if value else ""
 
 
 def _number(value: float | None, factor: float = 1.0) -> str:

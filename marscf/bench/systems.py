@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from marscf.bench import peers
 from marscf.bench.measure import counted_flops, interleaved, matmul_rate, peak_bytes, profiled, ratio
+from marscf.bench.report import OURS, PEER, YARDSTICK
 from marscf.bench.work import Work, as_trained, prepare
 from marscf.config import load_config, resolve
 from marscf.errors import ConfigError
@@ -21,7 +22,6 @@ from marscf.studies.machine import machine
 from marscf.studies.weights import smooth_images
 
 SLOWER = 1.1  # as many times as long as in the record, and a step is said to be slower
-OURS, PEER, YARDSTICK = "ours", "peer", "yardstick"
 
 
 def bench_system(

@@ -12,7 +12,7 @@ import torch
 from marscf.bench import authors
 from marscf.bench.measure import counted_flops, interleaved, matmul_rate, peak_bytes, profiled, ratio
 from marscf.bench.reference import stepwise
-from marscf.bench.work import Work, noise_images, prepare, trained_like
+from marscf.bench.work import Work, noise_batch, prepare, trained_like
 from marscf.devices import computes_in_bfloat16
 from marscf.errors import ConfigError
 from marscf.files import replacing, write_json
@@ -46,7 +46,7 @@ def bench(
         fast = authors.ours(theirs, options).to(device)
         facts["bits_per_dim_from_authors"] = authors.difference(theirs, fast, batch_size)
         works["authors' code"] = authors.prepare(work, theirs, batch_size)
-    x = noise_images(fast, batch_size)
+    x = noise_batch(fast, batch_size)[0]
     works["stepwise float32"] = prepare(work, stepwise(fast), x, plain=True)
     kinds = [torch.float32] + [torch.bfloat16] * computes_in_bfloat16(device)
     low = work == "training" and torch.bfloat16 in kinds

@@ -50,10 +50,11 @@ def as_trained(model: DensityModel, images: Tensor) -> None:
         model.initialise(images, model.draw_noise(len(images)))
 
 
-def noise_images(model: DensityModel, n: int) -> Tensor:
-    """Return noise images, uint8 `(N,C,H,W)`, on the model's device."""
+def noise_batch(model: DensityModel, n: int) -> tuple[Tensor, Tensor | None]:
+    """Return noise images, uint8 `(N,C,H,W)`, and the noise that their likelihood takes."""
     generator = torch.Generator().manual_seed(1)
-    return torch.randint(0, 256, (n, *model.shape), generator=generator).to(model.device, torch.uint8)
+    x = torch.randint(0, model.grey_levels, (n, *model.shape), generator=generator)
+    return x.to(model.device, torch.uint8), model.draw_noise(n, generator)
 
 
 def prepare(

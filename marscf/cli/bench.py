@@ -78,13 +78,21 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print a table, and write what was measured; 1 where a step is slower than in a record."""
     if (args.work == "precision") != bool(args.runs):
         raise ConfigError("give runs with precision, in pairs, and with nothing else")
-    if args.system and args.work in WORKS:
-        again = _system(args)
-        write_report(args.out)
-        return again
-    {"precision": _precision, "growth": _growth}.get(args.work, _throughput)(args)
+    if args.system and args.work == "precision":
+        raise ConfigError(f"--system: of {', '.join(WORKS)} and growth, not of precision")
+    if args.system and args.work == "growth" and (args.peer or args.against):
+        raise ConfigError(f"--peer and --against: of {', '.join(WORKS)}, not of growth")
+    slower = 0
+    if args.work == "precision":
+        _precision(args)
+    elif args.work == "growth":
+        _growth(args)
+    elif args.system:
+        slower = _system(args)
+    else:
+        _throughput(args)
     write_report(args.out)
-    return 0
+    return slower
 
 
 def _precision(args: argparse.Namespace) -> None:
@@ -122,26 +130,24 @@ def _model(args: argparse.Namespace) -> dict[str, Any]:
 
 def _growth(args: argparse.Namespace) -> None:
     from marscf.bench.growth import SIDES, growth
+    from marscf.bench.systems import bench_config, system_model
     from marscf.bench.throughput import write
     from marscf.bench.work import trained_like
 
-    sizes: dict[str, Any] = {"batch_size": args.batch_size, "repeats": args.repeats}
     device = choose_device(args.device)
+    sizes = {"batch_size": args.batch_size, "repeats": args.repeats}
     if args.system:
-        from marscf.bench.systems import bench_config, system_model
-
         of = functools.partial(bench_config, args.system, args.scale, args.dataset, None)
-        sizes["sides"] = SIDES[:3]
         rows, facts = growth(
-            device, lambda n, own: system_model(of(n, **own), device), dict(of().options), **sizes
+            device, lambda n, own: system_model(of(n, **own), device), of().options, SIDES[:3], **sizes
         )
-        facts["model"] = f"{args.system}, {args.scale} {args.dataset}"
-        write(rows, facts, args.out / "systems" / f"growth-{args.system}")
+        model, name = f"{args.system}, {args.scale} {args.dataset}", f"systems/growth-{args.system}"
     else:
-        options = _model(args)
-        rows, facts = growth(device, lambda n, own: trained_like(own, n, device), options, **sizes)
-        facts["model"] = f"{args.coupling} {args.steps}×{args.channels}"
-        write(rows, facts, args.out / f"growth-{args.coupling}")
+        rows, facts = growth(
+            device, lambda n, own: trained_like(own, n, device), _model(args), SIDES, **sizes
+        )
+        model, name = f"{args.coupling} {args.steps}×{args.channels}", f"growth-{args.coupling}"
+    write(rows, {**facts, "model": model}, args.out / name)
     for what, costs in facts["exponents"].items():
         for cost, (exponent, low, high) in costs.items():
             print(f"{what:>24}: {cost:8} grow as size^{exponent:.2f} [{low:.2f}, {high:.2f}]")

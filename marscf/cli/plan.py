@@ -5,6 +5,7 @@ import os
 
 from marscf.cli.arguments import SCALE_HELP, names, positive
 from marscf.environment import given
+from marscf.errors import ConfigError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,8 +26,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-counts",
         action="store_true",
-        help="keep operations and activations in reports/bench/counted.json: of other machines' plans, they "
-        "are what takes long to find",
+        help="keep each model's operations and activations in reports/bench/counted.json, so that the next "
+        "plan does not count them again; not on a GPU",
     )
     parser.epilog = """examples:
   marscf plan
@@ -52,8 +53,10 @@ def run(args: argparse.Namespace) -> None:
     machine = estimate.machine_of(args.device if here else "cpu", args.cores, threads)
     if records:
         machine = estimate.elsewhere(records, machine)
+    if args.keep_counts and machine.device != "cpu":
+        raise ConfigError("--keep-counts: the record is of counts on a CPU; add --device cpu")
     whole = estimate.estimate(selection, machine, records, given("MARSCF_MIRROR"))
-    if args.keep_counts and machine.device == "cpu":
+    if args.keep_counts:
         counted.keep((run.left.config, run.probe.counts) for run in whole.runs)
     if args.json:
         print(json.dumps(shown.to_json(whole), indent=1))

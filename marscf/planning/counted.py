@@ -9,9 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from marscf.bench.measure import kept_bytes
+from marscf.bench.work import noise_batch
 from marscf.code import behind
 from marscf.evaluation.flops import training_flops
 from marscf.files import digest, read_json, write_json
@@ -43,13 +42,6 @@ def count(model: DensityModel) -> Counts:
         _kept(model),
         _kept(model, recompute=True) if model.can_recompute else None,
     )
-
-
-def noise_batch(model: DensityModel, n: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return noise images, uint8 `(N,C,H,W)`, and the noise that their likelihood takes."""
-    generator = torch.Generator().manual_seed(1)
-    x = torch.randint(0, model.grey_levels, (n, *model.shape), generator=generator)
-    return x.to(model.device, torch.uint8), model.draw_noise(n, generator)
 
 
 def _kept(model: DensityModel, recompute: bool = False) -> float:

@@ -12,13 +12,14 @@ from typing import Any
 import torch
 
 from marscf import models
+from marscf.bench.work import noise_batch
 from marscf.devices import choose_device
 from marscf.evaluation.digits_net import DigitsNet
 from marscf.evaluation.sampling import sample_chunk
 from marscf.kernels.graphs import Replays
 from marscf.kernels.precision import tf32
 from marscf.models.base import DensityModel
-from marscf.planning.counted import Counts, count, noise_batch
+from marscf.planning.counted import Counts, count
 from marscf.planning.recorded import Recorded
 from marscf.settings import RunConfig
 from marscf.studies.machine import synchronise
@@ -98,15 +99,15 @@ def probe(
     plain = replace(config.training, accumulate=1, compile=False)
     settings, config = config, replace(config, training=plain)
     torch.manual_seed(0)
-    if runs := not (known and recorded):
-        model = models.build(config).to(device)
-    else:
-        with torch.device("meta"):  # weights are not needed
+    if known and recorded:  # nothing of it is run: it needs no weights
+        with torch.device("meta"):
             model = models.build(config)
-    step = None
-    if runs and not model.closed_form:
-        model.initialise(*noise_batch(model, FEW))
+    else:
+        model = models.build(config).to(device)
+        if not model.closed_form:
+            model.initialise(*noise_batch(model, FEW))
     counts = known or count(model)
+    step = None
     if not model.closed_form and recorded is None:
         model.activation_checkpointing = plain.activation_checkpointing
         training = timed(_training(model, config, device), part, device)

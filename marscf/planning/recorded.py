@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from marscf.bench.report import OURS
 from marscf.errors import ConfigError
 from marscf.files import read_json
 from marscf.settings import TrainingSettings
@@ -15,7 +16,6 @@ from marscf.settings import TrainingSettings
 ROOT = Path("reports/bench")
 LIKE = "evaluation"  # whose rate stands in where a kind of work has no record
 PLAIN = "float32"  # the implementation that every machine has records of
-OURS = "ours"  # in the record of a system
 
 
 @dataclass(frozen=True)

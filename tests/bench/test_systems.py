@@ -159,6 +159,18 @@ def test_a_record_of_other_work_is_refused(tmp_path, capsys):
     assert "times as long" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["precision", "a", "b", "--system", "glow"], "not of precision"),
+        (["growth", "--system", "glow", "--peer", "a"], "not of growth"),
+        (["growth", "--system", "glow", "--against", "a"], "not of growth"),
+    ],
+)
+def test_what_a_system_is_not_measured_with_is_refused(arguments, words, capsys):
+    assert main(["bench", *arguments]) == 2 and words in capsys.readouterr().err
+
+
 def test_ours_is_the_systems_own_model():
     config = systems.bench_config("glow", "laptop", "cifar10", None)
     assert isinstance(systems.system_model(config, CPU), MultiScaleFlow)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from marscf import models
+from marscf.bench.work import noise_batch
 from marscf.cli import main
 from marscf.config import load_config, resolve
 from marscf.planning import counted, probe, recorded
@@ -24,7 +25,7 @@ def test_the_record_holds_what_counting_gives(system):
     torch.manual_seed(0)  # as the probe does
     model = models.build(config)
     if not model.closed_form:
-        model.initialise(*counted.noise_batch(model, 2))
+        model.initialise(*noise_batch(model, 2))
     found = counted.count(model)
     kept = counted.known(config)
     assert (kept.parameters, kept.gflops_per_image) == (found.parameters, found.gflops_per_image)
