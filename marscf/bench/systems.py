@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from marscf.bench import peers
 from marscf.bench.measure import counted_flops, interleaved, matmul_rate, peak_bytes, profiled, ratio
-from marscf.bench.report import OURS, PEER, YARDSTICK
+from marscf.bench.report import COMPILED, OURS, PEER, YARDSTICK
 from marscf.bench.work import Work, as_trained, prepare
 from marscf.config import load_config, resolve
 from marscf.errors import ConfigError
@@ -31,15 +31,20 @@ def bench_system(
     batch_size: int,
     repeats: int,
     code: Path | None = None,
+    fuse: bool = False,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Time one kind of work of a run's model, in turn with the yardstick and with a peer's; float32.
 
-    Returns a row for each, and the machine's facts. `code` is a checkout of the peer. The yardstick is fixed
-    work of torch's own: a time divided by its time can be compared with that of another day.
+    Returns a row for each, and the machine's facts. `code` is a checkout of the peer; with `fuse` ours is
+    measured compiled, too. The yardstick is fixed work of torch's own: a time divided by its time can be
+    compared with that of another day.
     """
     model = system_model(config, device)
     x = smooth_images(batch_size, model.shape, model.grey_levels, torch.device("cpu")).to(device)
     works: dict[str, Work] = {OURS: prepare(work, model, x)}
+    if fuse:
+        works[COMPILED] = prepare(work, model, x, fuse=True)
+        works[COMPILED].call()  # compiles, which is not part of the work
     if code is not None:
         if work == "sampling" and not peers.can_draw(config.system, code):
             raise ConfigError(f"--peer {code}: it draws a sample in hours, not in seconds")

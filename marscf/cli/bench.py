@@ -9,7 +9,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from marscf.bench.report import WORKS, steps_in_words, write_report
+from marscf.bench.report import COMPILED, OURS, WORKS, steps_in_words, write_report
 from marscf.devices import HELP, choose_device
 from marscf.errors import ConfigError
 
@@ -65,7 +65,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--authors-code",
         type=Path,
         metavar="DIR",
-        help="a clone of the authors' code (visinf/mar-scf), to be measured too; not for growth",
+        help="a clone of the authors' code (visinf/mar-scf), to be measured too; not with --system",
     )
     parser.add_argument(
         "--compile", action="store_true", help="measure the code compiled as well, which takes minutes before"
@@ -82,6 +82,10 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--system: of {', '.join(WORKS)} and growth, not of precision")
     if args.system and args.work == "growth" and (args.peer or args.against):
         raise ConfigError(f"--peer and --against: of {', '.join(WORKS)}, not of growth")
+    if args.work not in WORKS and args.compile:
+        raise ConfigError(f"--compile: of {', '.join(WORKS)}, not of {args.work}")
+    if args.authors_code and (args.system or args.work not in WORKS):
+        raise ConfigError(f"--authors-code: of {', '.join(WORKS)} without --system")
     slower = 0
     if args.work == "precision":
         _precision(args)
@@ -108,15 +112,21 @@ def _system(args: argparse.Namespace) -> int:
 
     config = bench_config(args.system, args.scale, args.dataset, args.peer)
     rows, facts = bench_system(
-        args.work, config, choose_device(args.device), args.batch_size, args.repeats, args.peer
+        args.work,
+        config,
+        choose_device(args.device),
+        args.batch_size,
+        args.repeats,
+        args.peer,
+        args.compile,
     )
     for row in rows:
         print(
-            f"{row['implementation']:>9}  {1e3 * row['median_seconds']:10.1f} ms  {row['yardsticks']:8.2f} "
+            f"{row['implementation']:>13}  {1e3 * row['median_seconds']:10.1f} ms  {row['yardsticks']:8.2f} "
             f"yardsticks  {row['parameters']:,} parameters"
         )
-    if (times := rows[0]["times_as_fast_as_peer"]) is not None:
-        print(f"{args.system}, {args.work}: {times:.2f} times as fast as the peer")
+        if row["implementation"] in (OURS, COMPILED) and (times := row["times_as_fast_as_peer"]):
+            print(f"{args.system}, {args.work}: {times:.2f} times as fast as the peer")
     again = slower(rows, args.against) if args.against else None
     write(rows, facts, args.out / "systems" / f"{args.work}-{args.system}-{args.scale}-{args.dataset}")
     if again:

@@ -78,6 +78,18 @@ def test_ours_and_theirs_are_timed_with_what_theirs_fixes(work, made_up_code, tm
     assert "times as fast as the peer" in capsys.readouterr().out
 
 
+@pytest.mark.long
+def test_ours_compiled_stands_beside_ours_and_theirs(made_up_code, tmp_path, capsys):
+    call = [*CALL, "--peer", str(made_up_code), "--compile", "--repeats", "2", "--out", str(tmp_path)]
+    assert main(call) == 0
+    rows, content = rows_of(tmp_path)
+    assert list(rows) == ["ours", "ours compiled", "peer", "yardstick"] == list(content["profile"])
+    assert rows["ours compiled"]["parameters"] == rows["ours"]["parameters"]
+    assert rows["ours compiled"]["median_seconds"] < 60 * rows["ours"]["median_seconds"]  # not compiling
+    assert "| compiled |" in (tmp_path / "README.md").read_text()
+    assert capsys.readouterr().out.count("times as fast as the peer") == 2
+
+
 def test_what_was_imported_from_a_code_is_forgotten(made_up_code):
     import sys
 
@@ -165,9 +177,12 @@ def test_a_record_of_other_work_is_refused(tmp_path, capsys):
         (["precision", "a", "b", "--system", "glow"], "not of precision"),
         (["growth", "--system", "glow", "--peer", "a"], "not of growth"),
         (["growth", "--system", "glow", "--against", "a"], "not of growth"),
+        (["growth", "--compile"], "not of growth"),
+        (["precision", "a", "b", "--compile"], "not of precision"),
+        (["training", "--system", "glow", "--authors-code", "a"], "without --system"),
     ],
 )
-def test_what_a_system_is_not_measured_with_is_refused(arguments, words, capsys):
+def test_what_would_be_ignored_is_refused(arguments, words, capsys):
     assert main(["bench", *arguments]) == 2 and words in capsys.readouterr().err
 
 
