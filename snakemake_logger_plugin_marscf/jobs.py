@@ -15,7 +15,7 @@ from snakemake_logger_plugin_marscf.said import last_record
 TRAINING = "train"
 #: About how long a job of a rule takes, as a share of a training; until the first of its kind is done.
 SHARES = {
-    **{"likelihood": 0.3, "fidelity": 0.3, "interpolation": 1.0, "latents": 0.1, "sampling_speed": 1.0},
+    **{"likelihood": 0.3, "fidelity": 0.3, "interpolation": 3.0, "latents": 0.1, "sampling_speed": 1.0},
     **{"extractor": 0.3, "floor": 0.1, "sample": 0.1},
 }
 SECONDS = 5  # of a job of any other rule: starting Python and drawing
@@ -109,20 +109,22 @@ class Jobs:
         return self.counted() + (f", about {in_words(left)} left" if left else "")
 
     def left(self) -> float | None:
-        """About how many seconds are left; None while no training tells how long one takes."""
+        """About how many seconds are left; None while nothing tells how long one of its jobs takes."""
         waiting = self._expected - Counter({rule: len(done) for rule, done in self._seconds.items()})
         waiting -= Counter(job.rule for job in self.running.values())
         wholes = [whole for job in self.running.values() if (whole := job.whole())]
         training = [*self._seconds[TRAINING], *wholes]
-        if not training and waiting[TRAINING]:
-            return None
-        one = mean(training) if training else 10 * SECONDS
         usual = {rule: mean(seconds) for rule, seconds in self._seconds.items() if seconds}
+        if training:
+            one = usual[TRAINING] = mean(training)
+            usual = {rule: share * one for rule, share in SHARES.items()} | usual
+        unknown = {*waiting, *(job.rule for job in self.running.values())} - usual.keys()
+        if unknown & {TRAINING, *SHARES}:
+            return None
 
         def takes(rule: str) -> float:
-            return usual.get(rule, one * SHARES[rule] if rule in SHARES else SECONDS)
+            return usual.get(rule, SECONDS)
 
-        usual[TRAINING] = one
         work = sum(count * takes(rule) for rule, count in waiting.items())
         work += sum(max(0.0, (job.whole() or takes(job.rule)) - job.seconds) for job in self.running.values())
         return work / min(self._at_once, max(1, waiting.total() + len(self.running)))

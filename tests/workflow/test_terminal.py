@@ -147,6 +147,17 @@ def test_the_time_left_is_by_what_jobs_of_the_rule_took():
     assert jobs.left() == pytest.approx(2 * 100 + 12 + 5, rel=0.01)
 
 
+def test_without_a_training_the_time_left_is_said_once_one_of_each_kind_is_done():
+    jobs = Jobs()
+    jobs.expect({"interpolation": 2, "table": 1, "total": 3})
+    jobs.begin(1, Job("interpolation", {}, ["a/interpolation.npz"], []))
+    assert jobs.left() is None  # minutes or hours: nothing tells
+    jobs.running[1].began -= 1440
+    jobs.end(1)
+    jobs.begin(2, Job("interpolation", {}, ["b/interpolation.npz"], []))
+    assert jobs.left() == pytest.approx(1440 + 5, rel=0.01)
+
+
 def test_jobs_at_once_share_the_time_left():
     jobs = Jobs()
     jobs.expect({"train": 5, "total": 5})
