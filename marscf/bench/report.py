@@ -65,16 +65,7 @@ def _speeds(records: list[dict[str, Any]]) -> Iterator[str]:
         "this machine's own rate of a large product; kept: activations for the backward pass; launches: GPU.",
         "",
     )
-    columns = [
-        "work",
-        "implementation",
-        "images/s",
-        "×reference",
-        "×authors",
-        "floor",
-        "kept, MB",
-        "launches",
-    ]
+    columns = ["work", "implementation", "images/s", "×reference", "×authors"]
     rows = (
         [
             _title(row),

@@ -80,12 +80,15 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("give runs with precision, in pairs, and with nothing else")
     if args.system and args.work == "precision":
         raise ConfigError(f"--system: of {', '.join(WORKS)} and growth, not of precision")
-    if args.system and args.work == "growth" and (args.peer or args.against):
-        raise ConfigError(f"--peer and --against: of {', '.join(WORKS)}, not of growth")
-    if args.work not in WORKS and args.compile:
-        raise ConfigError(f"--compile: of {', '.join(WORKS)}, not of {args.work}")
-    if args.authors_code and (args.system or args.work not in WORKS):
-        raise ConfigError(f"--authors-code: of {', '.join(WORKS)} without --system")
+    of_systems = {"--peer": args.peer, "--against": args.against}
+    of_couplings = {"--authors-code": args.authors_code}
+    if args.work not in WORKS:
+        for flag, value in {**of_systems, **of_couplings, "--compile": args.compile}.items():
+            if value:
+                raise ConfigError(f"{flag}: of {', '.join(WORKS)}, not of {args.work}")
+    for flag, value in (of_couplings if args.system else of_systems).items():
+        if value:
+            raise ConfigError(f"{flag}: only {'without' if args.system else 'with'} --system")
     slower = 0
     if args.work == "precision":
         _precision(args)

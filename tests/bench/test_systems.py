@@ -179,7 +179,10 @@ def test_a_record_of_other_work_is_refused(tmp_path, capsys):
         (["growth", "--system", "glow", "--against", "a"], "not of growth"),
         (["growth", "--compile"], "not of growth"),
         (["precision", "a", "b", "--compile"], "not of precision"),
+        (["growth", "--authors-code", "a"], "not of growth"),
         (["training", "--system", "glow", "--authors-code", "a"], "without --system"),
+        (["training", "--peer", "a"], "with --system"),
+        (["training", "--against", "a"], "with --system"),
     ],
 )
 def test_what_would_be_ignored_is_refused(arguments, words, capsys):
