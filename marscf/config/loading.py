@@ -90,7 +90,9 @@ def _load(root: Path, where: Path) -> Config:
 
 
 def _check_scale(config: Config, scale: Scale) -> None:
-    """Raise `ConfigError` where a scale names a dataset or a system that there is not."""
+    """Raise `ConfigError` where a scale names what there is not."""
+    if scale.like and _pick(config.scales, f"scale in scales/{scale.name}.yaml: like:", scale.like).like:
+        raise ConfigError(f"scales/{scale.name}.yaml: like: {scale.like!r} is itself like another scale")
     studies = scale.studies.interpolation
     figures = scale.figures.values()
     for name in (*scale.datasets, *(f.dataset for f in figures), *(s.dataset for s in studies)):

@@ -30,12 +30,20 @@ def layers(config: Config, scale: str, dataset: str, system: str) -> list[Layer]
     file = {"scales": scale, "systems": system, "datasets": dataset}
     path = {kind: str(config.files[kind, name]) for kind, name in file.items()}
     section = f"{path['systems']}: scales.{scale}"
+    training = Layer(f"{path['scales']}: training", training=the_scale.training)
+    at_scale_layer = Layer(section, at_scale.options, at_scale.training)
+    at_dataset_layer = Layer(f"{section}.datasets.{dataset}", at_dataset.options, at_dataset.training)
+    if the_scale.like:
+        liked = layers(config, the_scale.like, dataset, system)
+        steps = next(layer.training["steps"] for layer in reversed(liked) if "steps" in layer.training)
+        longer = Layer(f"{path['scales']}: longer", training={"steps": steps * the_scale.longer})
+        return [*liked, longer, training, at_scale_layer, at_dataset_layer]
     return [
-        Layer(f"{path['scales']}: training", training=the_scale.training),
+        training,
         Layer(path["systems"], the_system.options, the_system.training),
-        Layer(section, at_scale.options, at_scale.training),
+        at_scale_layer,
         Layer(path["datasets"], _of_dataset(the_dataset, the_system)),
-        Layer(f"{section}.datasets.{dataset}", at_dataset.options, at_dataset.training),
+        at_dataset_layer,
     ]
 
 

@@ -226,6 +226,8 @@ class Scale(Strict):
     datasets: Annotated[list[str], Field(min_length=1)]
     published: bool = False  # its runs are the published checkpoints, imported instead of trained
     seeds: Annotated[list[NonNegativeInt], Field(min_length=1)] = [0]
+    like: Name | None = None  # another scale, whose models and training these are, but for what stands here
+    longer: PositiveInt = 1  # times as many steps as there
     training: dict[str, Any] = {}
     evaluation: Evaluation = Evaluation()
     studies: Studies = Studies()
