@@ -16,6 +16,18 @@ os.environ["MARSCF_MODELS"] = "tiny_model.Tiny,tiny_model.Unable,tests.evaluatio
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def forks_can_train() -> None:
+    """Make the process's first backward pass a plain one, on the CPU.
+
+    Where it is that of a compiled model, torch starts threads, and then no fork of the process can train: the
+    campaigns fork.
+    """
+    import torch
+
+    torch.ones((), requires_grad=True).backward()
+
+
 @pytest.fixture(scope="session")
 def mirror() -> Path:
     """Folder with the publishers' files, named by MARSCF_MIRROR; without it the test is skipped."""
