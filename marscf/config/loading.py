@@ -33,6 +33,11 @@ class Config:
         at_scale = self.system(system).scales.get(scale, ScaleOverrides())
         return at_scale.seeds or self.scale(scale).seeds
 
+    def systems_of(self, scale: str) -> list[str]:
+        """Return the systems of a scale, in the order of tables."""
+        chosen = self.scale(scale).systems
+        return [name for name in self.systems if chosen is None or name in chosen]
+
     def system(self, name: str) -> System:
         """Return a system by name."""
         return _pick(self.systems, "system", name)
@@ -93,11 +98,13 @@ def _check_scale(config: Config, scale: Scale) -> None:
     """Raise `ConfigError` where a scale names what there is not."""
     if scale.like and _pick(config.scales, f"scale in scales/{scale.name}.yaml: like:", scale.like).like:
         raise ConfigError(f"scales/{scale.name}.yaml: like: {scale.like!r} is itself like another scale")
+    if scale.longer != 1 and not scale.like:
+        raise ConfigError(f"scales/{scale.name}.yaml: longer: than which scale? like: names it")
     studies = scale.studies.interpolation
     figures = scale.figures.values()
     for name in (*scale.datasets, *(f.dataset for f in figures), *(s.dataset for s in studies)):
         config.dataset(name)
-    for name in (*(n for f in figures for n in f.systems), *(s.system for s in studies)):
+    for name in (*(n for f in figures for n in f.systems), *(s.system for s in studies), *(scale.systems or ())):
         config.system(name)
 
 

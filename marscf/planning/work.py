@@ -77,7 +77,7 @@ def select(
         for dataset in chosen.datasets
         if not datasets or dataset in datasets
         for system in config.systems
-        if not systems or system in systems
+        if system in (systems or config.systems_of(scale))
         for seed in config.seeds(scale, system)
     ]
     return Selection(

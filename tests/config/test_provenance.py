@@ -46,7 +46,11 @@ def test_the_named_place_holds_the_value(place):
                 values, sources = run.to_json(), provenance(config, run)
                 for section in ("options", "training"):
                     for name, value in values[section].items():
-                        if source := sources.get(f"{section}.{name}"):
+                        source = sources.get(f"{section}.{name}", "")
+                        if source.endswith(": longer"):
+                            liked = resolve(config, scale.like, dataset, system, 0)
+                            assert (name, value) == ("steps", scale.longer * liked.training.steps)
+                        elif source:
                             assert said_there(source, f"{section}.{name}") == value
                             checked += 1
     assert checked > 500

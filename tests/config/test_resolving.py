@@ -1,5 +1,6 @@
 """The typed loader: what it accepts, what it refuses, and in which words."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 import yaml
 
 from marscf.config import System as SystemSchema
-from marscf.config import load_config, loading, option_schema, parse, resolve
+from marscf.config import load_config, loading, option_schema, parse, provenance, resolve
 from marscf.errors import ConfigError
 from marscf.runs import config_hash
 
@@ -30,12 +31,54 @@ def edit(path, **changes):
 
 def test_every_scale_dataset_and_system_resolves():
     config = load_config(REPOSITORY / "config")
-    assert set(config.scales) == {"quick", "laptop", "gpu-hour", "paper", "published"}
+    assert set(config.scales) == {"quick", "laptop", "cpu-hours", "gpu-hour", "paper", "published"}
     for scale in config.scales.values():
         for dataset in scale.datasets:
             for system in [] if scale.published else config.systems:
                 run = resolve(config, scale.name, dataset, system, 0)
                 assert run.data.shape == config.dataset(dataset).shape
+
+
+def test_a_scale_that_is_like_another_takes_its_models_and_trains_them_longer(folder):
+    mine = {"name": "mine", "description": "", "datasets": ["cifar10"], "like": "laptop", "longer": 3}
+    mine |= {"systems": ["glow", "pixelcnn"], "training": {"batch_size": 24}}
+    (folder / "scales" / "mine.yaml").write_text(yaml.safe_dump(mine))
+    config = load_config(folder)
+    assert config.systems_of("mine") == [n for n in config.systems if n in ("pixelcnn", "glow")]
+    assert config.systems_of("laptop") == list(config.systems)
+    for system in config.systems:
+        there, here = (resolve(config, scale, "cifar10", system, 0) for scale in ("laptop", "mine"))
+        assert here.options == there.options and here.training.steps == 3 * there.training.steps
+        assert here.training.batch_size == 24 and here.training.learning_rate == there.training.learning_rate
+        source = provenance(config, here)["training.steps"]
+        assert source == f"{folder}/scales/mine.yaml: longer"
+
+
+def test_what_a_system_says_of_a_scale_wins_over_what_that_is_like(folder):
+    mine = {"name": "mine", "description": "", "datasets": ["cifar10"], "like": "laptop", "longer": 3}
+    (folder / "scales" / "mine.yaml").write_text(yaml.safe_dump(mine))
+    glow = yaml.safe_load((folder / "systems" / "glow.yaml").read_text())
+    glow["scales"]["mine"] = {"training": {"steps": 7}, "options": {"channels": 5}}
+    (folder / "systems" / "glow.yaml").write_text(yaml.safe_dump(glow))
+    run = resolve(load_config(folder), "mine", "cifar10", "glow", 0)
+    assert (run.training.steps, run.options["channels"], run.options["steps"]) == (7, 5, 4)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"like": "lapto"}, "did you mean 'laptop'"),
+        ({"like": "cpu-hours"}, "'cpu-hours' is itself like another scale"),
+        ({"longer": 3}, "longer: than which scale? like: names it"),
+        ({"systems": ["glo"]}, "did you mean 'glow'"),
+        ({"systems": []}, "at least 1"),
+    ],
+)
+def test_a_scale_that_names_what_there_is_not_is_refused(folder, change, words):
+    mine = {"name": "mine", "description": "", "datasets": ["cifar10"], **change}
+    (folder / "scales" / "mine.yaml").write_text(yaml.safe_dump(mine))
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        load_config(folder)
 
 
 def test_all_flows_see_a_dataset_through_the_same_logit():

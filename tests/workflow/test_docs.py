@@ -51,7 +51,8 @@ def extended(new_checkout, tmp_path_factory):
     """A checkout in which the documents' own examples of a model and a dataset stand."""
     copy = new_checkout(tmp_path_factory.mktemp("extended"))
     shown = dict(files())
-    assert {"config/systems/mine.yaml", "config/datasets/mine.yaml", "marscf/models/mine.py"} <= set(shown)
+    configs = {f"config/{kind}/mine.yaml" for kind in ("systems", "datasets", "scales")}
+    assert {*configs, "marscf/models/mine.py"} <= set(shown)
     for name, text in shown.items():
         (copy.root / name).write_text(text)
     copy.call("marscf", "new", "my-flow")

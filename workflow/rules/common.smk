@@ -68,7 +68,8 @@ try:
     CONFIG = loader.load_config()
     SCALE = CONFIG.scale(SELECTION.scale)
     DATASETS = narrowed("datasets", SELECTION.datasets, SCALE.datasets)
-    SYSTEMS = narrowed("systems", SELECTION.systems, CONFIG.systems)
+    OWN = CONFIG.systems_of(SCALE.name)
+    SYSTEMS = OWN if SELECTION.systems == "all" else narrowed("systems", SELECTION.systems, CONFIG.systems)
     TABLE = [
         Run(SCALE.name, dataset, system, seed)
         for dataset in DATASETS
