@@ -83,7 +83,7 @@ def test_figures_of_before_are_drawn_again_after_a_pull(published, clone, tmp_pa
 
 
 def test_what_snakemake_knows_of_a_file_is_versioned_where_the_file_is(published):
-    folders = [f"reports/{scale}/" for scale in ("quick", "laptop", "gpu-hour", "mine")]
+    folders = [f"reports/{scale}/" for scale in ("quick", "laptop", "cpu-hours", "gpu-hour", "mine")]
     kept = ["metrics.csv", "metrics.json", "sampling_speed.csv"]
     left = [
         "figures/fig07_sampling_speed.png",

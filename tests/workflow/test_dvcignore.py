@@ -23,7 +23,7 @@ def test_the_file_is_what_the_script_writes():
     assert written.split() == SCRIPT["lines"]()
 
 
-@pytest.mark.parametrize("scale", ["q", "quick", "laptop", "gpu-hour", "mine-2", "published"])
+@pytest.mark.parametrize("scale", ["q", "quick", "laptop", "cpu-hours", "gpu-hour", "mine-2", "published"])
 def test_records_are_kept_where_the_file_is(scale):
     kept = [f"reports/{scale}/{name}" for name in ("metrics.csv", "metrics.json", "sampling_speed.csv")]
     kept += [f"data/runs/{scale}/digits/glow/seed0/receipt.json", "data/datasets/digits/train.npy"]
