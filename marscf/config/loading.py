@@ -96,15 +96,19 @@ def _load(root: Path, where: Path) -> Config:
 
 def _check_scale(config: Config, scale: Scale) -> None:
     """Raise `ConfigError` where a scale names what there is not."""
-    if scale.like and _pick(config.scales, f"scale in scales/{scale.name}.yaml: like:", scale.like).like:
-        raise ConfigError(f"scales/{scale.name}.yaml: like: {scale.like!r} is itself like another scale")
+    if scale.like:
+        liked = _pick(config.scales, f"scale in scales/{scale.name}.yaml: like:", scale.like)
+        if liked.like or liked.published:
+            why = "is itself like another scale" if liked.like else "trains nothing"
+            raise ConfigError(f"scales/{scale.name}.yaml: like: {scale.like!r} {why}")
     if scale.longer != 1 and not scale.like:
         raise ConfigError(f"scales/{scale.name}.yaml: longer: than which scale? like: names it")
     studies = scale.studies.interpolation
     figures = scale.figures.values()
     for name in (*scale.datasets, *(f.dataset for f in figures), *(s.dataset for s in studies)):
         config.dataset(name)
-    for name in (*(n for f in figures for n in f.systems), *(s.system for s in studies), *(scale.systems or ())):
+    compared = (name for figure in figures for name in figure.systems)
+    for name in (*(scale.systems or ()), *compared, *(study.system for study in studies)):
         config.system(name)
 
 

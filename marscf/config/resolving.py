@@ -35,9 +35,10 @@ def layers(config: Config, scale: str, dataset: str, system: str) -> list[Layer]
     at_dataset_layer = Layer(f"{section}.datasets.{dataset}", at_dataset.options, at_dataset.training)
     if the_scale.like:
         liked = layers(config, the_scale.like, dataset, system)
-        steps = next(layer.training["steps"] for layer in reversed(liked) if "steps" in layer.training)
-        longer = Layer(f"{path['scales']}: longer", training={"steps": steps * the_scale.longer})
-        return [*liked, longer, training, at_scale_layer, at_dataset_layer]
+        said = (layer.training["steps"] for layer in reversed(liked) if "steps" in layer.training)
+        steps = next(said, TrainingSettings.steps) * the_scale.longer
+        longer = [Layer(f"{path['scales']}: longer", training={"steps": steps})] * (the_scale.longer > 1)
+        return [*liked, *longer, training, at_scale_layer, at_dataset_layer]
     return [
         training,
         Layer(path["systems"], the_system.options, the_system.training),

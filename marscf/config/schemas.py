@@ -224,7 +224,8 @@ class Scale(Strict):
     name: Name
     description: str
     datasets: Annotated[list[str], Field(min_length=1)]
-    systems: Annotated[list[str], Field(min_length=1)] | None = None  # all where not given; others are trained where they are asked for
+    # all where not given; any other is trained where it is asked for
+    systems: Annotated[list[str], Field(min_length=1)] | None = None
     published: bool = False  # its runs are the published checkpoints, imported instead of trained
     seeds: Annotated[list[NonNegativeInt], Field(min_length=1)] = [0]
     like: Name | None = None  # another scale, whose models and training these are, but for what stands here

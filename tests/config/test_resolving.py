@@ -54,6 +54,17 @@ def test_a_scale_that_is_like_another_takes_its_models_and_trains_them_longer(fo
         assert source == f"{folder}/scales/mine.yaml: longer"
 
 
+def test_where_no_file_says_how_many_steps_the_default_is_taken_so_many_times(folder):
+    short = {"name": "short", "description": "", "datasets": ["cifar10"]}
+    for name, more in (("short", {}), ("mine", {"like": "short", "longer": 2}), ("same", {"like": "short"})):
+        (folder / "scales" / f"{name}.yaml").write_text(yaml.safe_dump({**short, "name": name, **more}))
+    config = load_config(folder)
+    runs = {name: resolve(config, name, "cifar10", "glow", 0) for name in ("short", "mine", "same")}
+    assert runs["mine"].training.steps == 2 * runs["short"].training.steps
+    assert runs["same"].training == runs["short"].training
+    assert "training.steps" not in provenance(config, runs["same"])
+
+
 def test_what_a_system_says_of_a_scale_wins_over_what_that_is_like(folder):
     mine = {"name": "mine", "description": "", "datasets": ["cifar10"], "like": "laptop", "longer": 3}
     (folder / "scales" / "mine.yaml").write_text(yaml.safe_dump(mine))
@@ -69,6 +80,7 @@ def test_what_a_system_says_of_a_scale_wins_over_what_that_is_like(folder):
     [
         ({"like": "lapto"}, "did you mean 'laptop'"),
         ({"like": "cpu-hours"}, "'cpu-hours' is itself like another scale"),
+        ({"like": "published"}, "'published' trains nothing"),
         ({"longer": 3}, "longer: than which scale? like: names it"),
         ({"systems": ["glo"]}, "did you mean 'glow'"),
         ({"systems": []}, "at least 1"),
