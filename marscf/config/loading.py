@@ -96,19 +96,21 @@ def _load(root: Path, where: Path) -> Config:
 
 def _check_scale(config: Config, scale: Scale) -> None:
     """Raise `ConfigError` where a scale names what there is not."""
+    place = f"scales/{scale.name}.yaml"
     if scale.like:
-        liked = _pick(config.scales, f"scale in scales/{scale.name}.yaml: like:", scale.like)
+        liked = _pick(config.scales, f"scale in {place}: like:", scale.like)
         if liked.like or liked.published:
             why = "is itself like another scale" if liked.like else "trains nothing"
-            raise ConfigError(f"scales/{scale.name}.yaml: like: {scale.like!r} {why}")
-    if scale.longer != 1 and not scale.like:
-        raise ConfigError(f"scales/{scale.name}.yaml: longer: than which scale? like: names it")
+            raise ConfigError(f"{place}: like: {scale.like!r} {why}")
+    elif scale.longer != 1:
+        raise ConfigError(f"{place}: longer: than which scale? like: names it")
     studies = scale.studies.interpolation
     figures = scale.figures.values()
     for name in (*scale.datasets, *(f.dataset for f in figures), *(s.dataset for s in studies)):
         config.dataset(name)
-    compared = (name for figure in figures for name in figure.systems)
-    for name in (*(scale.systems or ()), *compared, *(study.system for study in studies)):
+    for name in (*(n for f in figures for n in f.systems), *(s.system for s in studies)):
+        config.system(name)
+    for name in scale.systems or ():
         config.system(name)
 
 

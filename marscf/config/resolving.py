@@ -1,6 +1,6 @@
 """The config of one run, put together from the files of `config/`, and which of them set each value."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -31,21 +31,25 @@ def layers(config: Config, scale: str, dataset: str, system: str) -> list[Layer]
     path = {kind: str(config.files[kind, name]) for kind, name in file.items()}
     section = f"{path['systems']}: scales.{scale}"
     training = Layer(f"{path['scales']}: training", training=the_scale.training)
-    at_scale_layer = Layer(section, at_scale.options, at_scale.training)
-    at_dataset_layer = Layer(f"{section}.datasets.{dataset}", at_dataset.options, at_dataset.training)
+    of_system = Layer(section, at_scale.options, at_scale.training)
+    of_both = Layer(f"{section}.datasets.{dataset}", at_dataset.options, at_dataset.training)
     if the_scale.like:
         liked = layers(config, the_scale.like, dataset, system)
-        said = (layer.training["steps"] for layer in reversed(liked) if "steps" in layer.training)
-        steps = next(said, TrainingSettings.steps) * the_scale.longer
-        longer = [Layer(f"{path['scales']}: longer", training={"steps": steps})] * (the_scale.longer > 1)
-        return [*liked, *longer, training, at_scale_layer, at_dataset_layer]
+        steps = _together(layer.training for layer in liked).get("steps", TrainingSettings.steps)
+        longer = Layer(f"{path['scales']}: longer", training={"steps": steps * the_scale.longer})
+        return [*liked, *[longer] * (the_scale.longer > 1), training, of_system, of_both]
     return [
         training,
         Layer(path["systems"], the_system.options, the_system.training),
-        at_scale_layer,
+        of_system,
         Layer(path["datasets"], _of_dataset(the_dataset, the_system)),
-        at_dataset_layer,
+        of_both,
     ]
+
+
+def _together(sections: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What sections say together: a later one wins."""
+    return {name: value for section in sections for name, value in section.items()}
 
 
 def _of_dataset(dataset: Dataset, system: System) -> dict[str, Any]:
@@ -63,10 +67,10 @@ def resolve(config: Config, scale: str, dataset: str, system: str, seed: int) ->
     found = layers(config, scale, dataset, system)
     the_dataset, model = config.dataset(dataset), config.system(system).model
     place = f"systems/{system}.yaml at scale {scale} on {dataset}"
-    said = {name: value for layer in found for name, value in layer.options.items()}
+    said = _together(layer.options for layer in found)
     options = parse(option_schema(model), said, f"{place}: options").model_dump()
     check_levels(options.get("levels"), the_dataset.shape, place)
-    said = {name: value for layer in found for name, value in layer.training.items()}
+    said = _together(layer.training for layer in found)
     training = TrainingSettings(**parse(training_schema(), said, f"{place}: training").model_dump())
     return RunConfig(
         scale=scale,

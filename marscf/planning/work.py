@@ -72,12 +72,13 @@ def select(
         for name in names or ():
             if name not in known:
                 raise ConfigError(f"no {kind} {name!r} at scale {scale}{nearest(name, known)}")
+    wanted = systems or config.systems_of(scale)
     runs = [
         Run(scale, dataset, system, seed)
         for dataset in chosen.datasets
         if not datasets or dataset in datasets
         for system in config.systems
-        if system in (systems or config.systems_of(scale))
+        if system in wanted
         for seed in config.seeds(scale, system)
     ]
     return Selection(

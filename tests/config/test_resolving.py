@@ -29,6 +29,11 @@ def edit(path, **changes):
     path.write_text(yaml.safe_dump(value))
 
 
+def add_scale(folder, name="mine", **values):
+    values = {"name": name, "description": "", "datasets": ["cifar10"], **values}
+    (folder / "scales" / f"{name}.yaml").write_text(yaml.safe_dump(values))
+
+
 def test_every_scale_dataset_and_system_resolves():
     config = load_config(REPOSITORY / "config")
     assert set(config.scales) == {"quick", "laptop", "cpu-hours", "gpu-hour", "paper", "published"}
@@ -40,11 +45,9 @@ def test_every_scale_dataset_and_system_resolves():
 
 
 def test_a_scale_that_is_like_another_takes_its_models_and_trains_them_longer(folder):
-    mine = {"name": "mine", "description": "", "datasets": ["cifar10"], "like": "laptop", "longer": 3}
-    mine |= {"systems": ["glow", "pixelcnn"], "training": {"batch_size": 24}}
-    (folder / "scales" / "mine.yaml").write_text(yaml.safe_dump(mine))
+    add_scale(folder, like="laptop", longer=3, systems=["pixelcnn", "glow"], training={"batch_size": 24})
     config = load_config(folder)
-    assert config.systems_of("mine") == [n for n in config.systems if n in ("pixelcnn", "glow")]
+    assert config.systems_of("mine") == ["glow", "pixelcnn"]  # in the order of tables
     assert config.systems_of("laptop") == list(config.systems)
     for system in config.systems:
         there, here = (resolve(config, scale, "cifar10", system, 0) for scale in ("laptop", "mine"))
@@ -55,9 +58,9 @@ def test_a_scale_that_is_like_another_takes_its_models_and_trains_them_longer(fo
 
 
 def test_where_no_file_says_how_many_steps_the_default_is_taken_so_many_times(folder):
-    short = {"name": "short", "description": "", "datasets": ["cifar10"]}
-    for name, more in (("short", {}), ("mine", {"like": "short", "longer": 2}), ("same", {"like": "short"})):
-        (folder / "scales" / f"{name}.yaml").write_text(yaml.safe_dump({**short, "name": name, **more}))
+    add_scale(folder, "short")
+    add_scale(folder, "mine", like="short", longer=2)
+    add_scale(folder, "same", like="short")
     config = load_config(folder)
     runs = {name: resolve(config, name, "cifar10", "glow", 0) for name in ("short", "mine", "same")}
     assert runs["mine"].training.steps == 2 * runs["short"].training.steps
@@ -66,8 +69,7 @@ def test_where_no_file_says_how_many_steps_the_default_is_taken_so_many_times(fo
 
 
 def test_what_a_system_says_of_a_scale_wins_over_what_that_is_like(folder):
-    mine = {"name": "mine", "description": "", "datasets": ["cifar10"], "like": "laptop", "longer": 3}
-    (folder / "scales" / "mine.yaml").write_text(yaml.safe_dump(mine))
+    add_scale(folder, like="laptop", longer=3)
     glow = yaml.safe_load((folder / "systems" / "glow.yaml").read_text())
     glow["scales"]["mine"] = {"training": {"steps": 7}, "options": {"channels": 5}}
     (folder / "systems" / "glow.yaml").write_text(yaml.safe_dump(glow))
@@ -87,8 +89,7 @@ def test_what_a_system_says_of_a_scale_wins_over_what_that_is_like(folder):
     ],
 )
 def test_a_scale_that_names_what_there_is_not_is_refused(folder, change, words):
-    mine = {"name": "mine", "description": "", "datasets": ["cifar10"], **change}
-    (folder / "scales" / "mine.yaml").write_text(yaml.safe_dump(mine))
+    add_scale(folder, **change)
     with pytest.raises(ConfigError, match=re.escape(words)):
         load_config(folder)
 

@@ -48,7 +48,7 @@ def files():
 
 @pytest.fixture(scope="module")
 def extended(new_checkout, tmp_path_factory):
-    """A checkout in which the documents' own examples of a model and a dataset stand."""
+    """A checkout in which the documents' own examples of a model, a dataset and a scale stand."""
     copy = new_checkout(tmp_path_factory.mktemp("extended"))
     shown = dict(files())
     configs = {f"config/{kind}/mine.yaml" for kind in ("systems", "datasets", "scales")}

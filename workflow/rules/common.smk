@@ -48,10 +48,10 @@ class Selection(loader.Strict):
     images: Annotated[int, Field(ge=8)] | None = None
 
 
-def narrowed(kind, chosen, known):
-    """Return the chosen names in the order of `known`: 'all', a list, or names separated by commas."""
+def narrowed(kind, chosen, own, known):
+    """Return the chosen names in the order of `known`: a list, names separated by commas, or 'all', the scale's own."""
     if chosen == "all":
-        return list(known)
+        return list(own)
     names = [name.strip() for name in chosen.split(",")] if isinstance(chosen, str) else chosen
     for name in names:
         if name not in known:
@@ -67,9 +67,8 @@ try:
         os.environ.update(MARSCF_OFFLINE="1")
     CONFIG = loader.load_config()
     SCALE = CONFIG.scale(SELECTION.scale)
-    DATASETS = narrowed("datasets", SELECTION.datasets, SCALE.datasets)
-    OWN = CONFIG.systems_of(SCALE.name)
-    SYSTEMS = OWN if SELECTION.systems == "all" else narrowed("systems", SELECTION.systems, CONFIG.systems)
+    DATASETS = narrowed("datasets", SELECTION.datasets, SCALE.datasets, SCALE.datasets)
+    SYSTEMS = narrowed("systems", SELECTION.systems, CONFIG.systems_of(SCALE.name), CONFIG.systems)
     TABLE = [
         Run(SCALE.name, dataset, system, seed)
         for dataset in DATASETS
