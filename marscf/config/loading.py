@@ -98,10 +98,7 @@ def _check_scale(config: Config, scale: Scale) -> None:
     """Raise `ConfigError` where a scale names what there is not."""
     place = f"scales/{scale.name}.yaml"
     if scale.like:
-        liked = _pick(config.scales, f"scale in {place}: like:", scale.like)
-        if liked.like or liked.published:
-            why = "is itself like another scale" if liked.like else "trains nothing"
-            raise ConfigError(f"{place}: like: {scale.like!r} {why}")
+        _check_likes(config, scale)
     elif scale.longer != 1:
         raise ConfigError(f"{place}: longer: than which scale? like: names it")
     studies = scale.studies.interpolation
@@ -112,6 +109,18 @@ def _check_scale(config: Config, scale: Scale) -> None:
         config.system(name)
     for name in scale.systems or ():
         config.system(name)
+
+
+def _check_likes(config: Config, scale: Scale) -> None:
+    """Raise `ConfigError` where the scales that one is like train nothing, or go round in a circle."""
+    chain = [scale]
+    while chain[-1].like:
+        place = f"scales/{chain[-1].name}.yaml: like:"
+        chain.append(_pick(config.scales, f"scale in {place}", chain[-1].like))
+        if chain[-1].published:
+            raise ConfigError(f"{place} {chain[-1].name!r} trains nothing")
+        if chain[-1] in chain[:-1]:
+            raise ConfigError(f"{place} in a circle: {', '.join(link.name for link in chain)}")
 
 
 def _check_system(config: Config, system: System) -> None:

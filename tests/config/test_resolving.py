@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,15 @@ def add_scale(folder, name="mine", **values):
 
 def test_every_scale_dataset_and_system_resolves():
     config = load_config(REPOSITORY / "config")
-    assert set(config.scales) == {"quick", "laptop", "cpu-hours", "gpu-hour", "paper", "published"}
+    assert set(config.scales) == {
+        "quick",
+        "laptop",
+        "equal-images",
+        "cpu-hours",
+        "gpu-hour",
+        "paper",
+        "published",
+    }
     for scale in config.scales.values():
         for dataset in scale.datasets:
             for system in [] if scale.published else config.systems:
@@ -77,11 +86,37 @@ def test_what_a_system_says_of_a_scale_wins_over_what_that_is_like(folder):
     assert (run.training.steps, run.options["channels"], run.options["steps"]) == (7, 5, 4)
 
 
+def test_a_scale_may_be_like_one_that_is_like_a_third(folder):
+    add_scale(folder, "middle", like="laptop", longer=3)
+    add_scale(folder, like="middle", longer=2)
+    config = load_config(folder)
+    first, last = (resolve(config, scale, "cifar10", "glow", 0) for scale in ("laptop", "mine"))
+    assert last.training == replace(first.training, steps=6 * first.training.steps)
+    assert last.options == first.options
+
+
+def test_glow_sees_as_many_images_as_mar_scf_at_equal_images():
+    config = load_config(REPOSITORY / "config")
+    glow, longer = (resolve(config, scale, "cifar10", "glow", 0) for scale in ("equal-images", "cpu-hours"))
+    other = resolve(config, "cpu-hours", "cifar10", "marscf-affine", 0)
+    assert glow.options == longer.options and glow.training == replace(
+        longer.training, steps=other.training.steps
+    )
+    assert glow.training.batch_size == other.training.batch_size
+
+
+def test_scales_that_are_like_each_other_are_refused(folder):
+    add_scale(folder, "one", like="other")
+    add_scale(folder, "other", like="one")
+    with pytest.raises(ConfigError, match=r"scales/other\.yaml: like: in a circle: one, other, one"):
+        load_config(folder)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"like": "lapto"}, "did you mean 'laptop'"),
-        ({"like": "cpu-hours"}, "'cpu-hours' is itself like another scale"),
+        ({"like": "mine"}, "scales/mine.yaml: like: in a circle: mine, mine"),
         ({"like": "published"}, "'published' trains nothing"),
         ({"longer": 3}, "longer: than which scale? like: names it"),
         ({"systems": ["glo"]}, "did you mean 'glow'"),

@@ -117,7 +117,7 @@ def test_a_metric_that_is_not_declared_is_an_error_that_says_where_to_declare_it
         collect("quick", workdir)
 
 
-@pytest.mark.parametrize("scale", ["quick", "laptop", "cpu-hours", "gpu-hour"])
+@pytest.mark.parametrize("scale", ["quick", "laptop", "equal-images", "cpu-hours", "gpu-hour"])
 def test_the_references_made_before_have_declared_metrics_only(scale, workdir):
     reference = Path(__file__).parents[2] / "reports" / "reference" / scale / "metrics.csv"
     assert len(read_metrics(reference))
