@@ -22,8 +22,8 @@ SNAKE_FILES := Snakefile workflow/rules
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
-reproduce: announce $(READY)  ## set up, run everything at the scale of config/config.yaml, write the report
-	@$(BIN)/snakemake --cores all
+reproduce: announce $(READY)  ## set up, run everything at SCALE (default: that of config/config.yaml), write the report
+	@$(BIN)/snakemake --cores all --config scale=$(SCALE)
 	@printf '\nThe report: %s\n' "$(CURDIR)/reports/$(SCALE)/index.html"
 	@cat reports/$(SCALE)/summary.txt
 
@@ -41,12 +41,12 @@ plan: $(READY)  ## what SCALE will take: time, memory, disk, download
 	@$(BIN)/marscf plan --scale $(SCALE)
 
 check: $(READY)  ## compare the measurements with the reference; fails where one got worse
-	@$(BIN)/snakemake --cores all check
+	@$(BIN)/snakemake --cores all check --config scale=$(SCALE)
 
 metrics-diff: $(READY)  ## what changed in the metrics since commit BASE, as a table
 	@echo '### Metrics, $(SCALE)'
 	@echo
-	@$(BIN)/dvc metrics diff --md $(BASE) || echo 'no metrics to compare with'
+	@$(BIN)/dvc metrics diff --md $(BASE) --targets reports/$(SCALE)/metrics.json || echo 'no metrics to compare with'
 
 BASE ?= HEAD
 

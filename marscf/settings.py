@@ -112,6 +112,9 @@ class RunConfig:
         training = _read(TrainingSettings, table.get("training", {}), f"{place}: training")
         data = _read(DataSettings, table.get("data", {}), f"{place}: data")
         check_levels(options.get("levels"), data.shape, place)
+        if training.augment not in (None, data.augment):
+            words = f"data.augment is {data.augment!r}, which training takes"
+            raise ConfigError(f"{place}: training.augment: {training.augment!r}, but {words}")
         return _read(cls, {**table, "options": options, "training": training, "data": data}, place)
 
 

@@ -125,6 +125,6 @@ class Jobs:
         def takes(rule: str) -> float:
             return usual.get(rule, SECONDS)
 
-        work = sum(count * takes(rule) for rule, count in waiting.items())
-        work += sum(max(0.0, (job.whole() or takes(job.rule)) - job.seconds) for job in self.running.values())
-        return work / min(self._at_once, max(1, waiting.total() + len(self.running)))
+        jobs = [takes(rule) for rule in waiting.elements()]
+        jobs += [max(0.0, (job.whole() or takes(job.rule)) - job.seconds) for job in self.running.values()]
+        return max([*jobs, sum(jobs) / self._at_once])

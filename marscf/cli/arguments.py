@@ -54,6 +54,15 @@ def add_report(stage: argparse.ArgumentParser) -> None:
     stage.add_argument("--report", action="store_true", help="with other settings too, it is for the report")
 
 
+def default_scale() -> str:
+    """The scale of `config/config.yaml`. Raises `ConfigError` where it names none."""
+    from marscf.config import read_yaml
+
+    if not (scale := read_yaml("config/config.yaml").get("scale")):
+        raise ConfigError("config/config.yaml: scale: is missing; --scale NAME names one")
+    return str(scale)
+
+
 def names(text: str) -> list[str]:
     """Parse names separated by commas."""
     return [name.strip() for name in text.split(",") if name.strip()]

@@ -2,7 +2,7 @@
 
 import argparse
 
-from marscf.cli.arguments import names
+from marscf.cli.arguments import default_scale, names
 from marscf.errors import MarscfError
 
 
@@ -35,14 +35,14 @@ that. Timings are not compared. Exit code 1 where a cell fails."""
 
 def run(args: argparse.Namespace) -> int:
     """Print what differs and return 1 where a cell fails."""
-    from marscf.config import load_config, read_yaml
+    from marscf.config import load_config
     from marscf.reporting.acceptance import REFERENCE, accept, against_published
     from marscf.reporting.collect import REAL, read_metrics, reports
     from marscf.reporting.guards import guards
     from marscf.reporting.regression import FAILING, compare, report
 
-    scale = args.scale or read_yaml("config/config.yaml")["scale"]
-    load_config().scale(scale)
+    config = load_config()
+    scale = config.scale(args.scale or default_scale()).name
     measured = reports(scale) / "metrics.csv"
     metrics, reference = read_metrics(measured), REFERENCE / scale / "metrics.csv"
     if not reference.is_file() and args.accept is None:
@@ -50,11 +50,18 @@ def run(args: argparse.Namespace) -> int:
     if args.accept is not None and (args.systems or args.datasets):
         raise MarscfError("--accept: a reference is whole; leave --systems and --datasets out")
     expected = read_metrics(reference) if reference.is_file() else metrics.iloc[:0]
-    if args.systems:
-        chosen = [*args.systems, REAL]
-        metrics, expected = (table[table["system"].isin(chosen)] for table in (metrics, expected))
-    if args.datasets:
-        metrics, expected = (table[table["dataset"].isin(args.datasets)] for table in (metrics, expected))
+    tables = [metrics, expected]
+    for column, chosen, known in (
+        ("system", args.systems, config.system),
+        ("dataset", args.datasets, config.dataset),
+    ):
+        for name in chosen or ():
+            known(name)  # an error where there is none
+            if not any(table[column].eq(name).any() for table in tables):
+                raise MarscfError(f"nothing to compare: {measured} and {reference} have no {column} {name}")
+        if chosen:
+            tables = [table[table[column].isin([*chosen, REAL])] for table in tables]
+    metrics, expected = tables
     cells = [*guards(metrics), *compare(metrics, expected)]
     print(f"{measured} against {reference}\n\n{report(cells)}")
     if published := against_published(metrics):

@@ -3,7 +3,7 @@
 import argparse
 import os
 
-from marscf.cli.arguments import SCALE_HELP, names, positive
+from marscf.cli.arguments import SCALE_HELP, default_scale, names, positive
 from marscf.environment import given
 from marscf.errors import ConfigError
 
@@ -41,11 +41,11 @@ def run(args: argparse.Namespace) -> None:
     """Print the plan."""
     import json
 
-    from marscf.config import load_config, read_yaml
+    from marscf.config import load_config
     from marscf.planning import counted, estimate, recorded, shown, work
 
     config = load_config()
-    scale = args.scale or read_yaml("config/config.yaml")["scale"]
+    scale = args.scale or default_scale()
     selection = work.select(config, scale, args.systems, args.datasets)
     here = args.device == "auto" or args.device.startswith(("cpu", "cuda"))
     records = None if here else recorded.find(args.device)

@@ -95,9 +95,10 @@ class Whole:
 
     @property
     def seconds(self) -> float:
-        """By the clock, with as many jobs at once as the machine has room for."""
+        """By the clock: as many jobs at once as there is room for, those of a run one after the other."""
         alone = self.sweep.seconds
-        return (self.total.seconds - alone) / self.machine.at_once + alone
+        longest = max(((run.train + run.measuring + run.rest).seconds for run in self.runs), default=0.0)
+        return max(longest, (self.total.seconds - alone) / self.machine.at_once) + alone
 
     @property
     def disk(self) -> float:

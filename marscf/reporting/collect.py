@@ -17,7 +17,7 @@ from marscf.evaluation.measurements import FIELDS
 from marscf.files import replacing, write_json
 from marscf.reporting.metrics import COLUMNS, finite, metric_of, qualifier
 from marscf.reporting.published import comparable
-from marscf.runs import DATASETS, RECEIPT, Run, read_receipt, run_config
+from marscf.runs import DATASETS, RECEIPT, ROOT, Run, read_receipt, run_config
 
 if TYPE_CHECKING:
     import pandas
@@ -82,7 +82,7 @@ def _plain(value: Any) -> Any:
 def _all_rows(config: Config, scale: str, runs: Sequence[str]) -> Iterator[dict[str, Any]]:
     datasets = {}
     for path in map(Path, runs):
-        run = Run.from_path(path)
+        run = run_here(path)
         if run.scale != scale:
             raise ConfigError(f"{path} is a run of scale {run.scale}, not of {scale}")
         datasets[run.dataset] = path.parent.parent
@@ -97,6 +97,14 @@ def _all_rows(config: Config, scale: str, runs: Sequence[str]) -> Iterator[dict[
         of = the_scale.studies.sampling_speed.dataset or the_scale.datasets[0]
         selected = {Run.from_path(path).system for path in runs}  # an earlier sweep may be of more
         yield from (row for row in _from_sweep(speed, of, scale) if row["system"] in selected)
+
+
+def run_here(path: str | Path) -> Run:
+    """Return the run of a folder; raises `ConfigError` where that is not in this folder's `data/runs`."""
+    run = Run.from_path(path)
+    if Path(path).resolve() != run.path.resolve():
+        raise ConfigError(f"{path} is not in {ROOT} of this folder; call it in the folder that it is in")
+    return run
 
 
 def rows_of(run: Run) -> Iterator[dict[str, Any]]:

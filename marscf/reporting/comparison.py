@@ -5,7 +5,7 @@ from typing import Any
 
 from marscf.errors import ConfigError
 from marscf.reporting import sources
-from marscf.reporting.collect import rows_of
+from marscf.reporting.collect import rows_of, run_here
 from marscf.reporting.metrics import METRICS, Row, error_of, metric_of, pretty, title
 from marscf.reporting.significance import difference, missing
 from marscf.runs import Run
@@ -17,11 +17,12 @@ UNMARKED = ("generalisation_gap", "bits_per_dim_train")  # the least alone is no
 def compare(paths: Sequence[str]) -> list[list[str]]:
     """Return a table in words: a header, then a row per number, with a column for each run.
 
-    Better numbers are marked with `<`. The last row is the difference of each run to the first in bits/dim,
-    paired over the test images, with its 95 % interval. Raises `ConfigError` for runs of several datasets and
-    for fewer than two.
+    Better numbers are marked with `<`, where all are over as many images; else the cells say how many. The
+    last row is the difference of each run to the first in bits/dim, paired over the test images that both
+    have, with its 95 % interval. Raises `ConfigError` for runs of several datasets, for fewer than two, and
+    for one of another place than `data/runs`.
     """
-    runs = [Run.from_path(path) for path in paths]
+    runs = [run_here(path) for path in paths]
     if len(set(runs)) < 2:
         raise ConfigError("RUN: give two different runs or more")
     if len(datasets := {run.dataset for run in runs}) > 1:
@@ -45,15 +46,17 @@ def _title(run: Run) -> str:
 
 def _cells(rows: Sequence[Row | None]) -> list[str]:
     """The values of one metric, the best of them marked."""
-    values = [row["value"] for row in rows if row]
-    name = next(row["metric"] for row in rows if row)
+    known = [row for row in rows if row]
+    name = known[0]["metric"]
     best = None if name in UNMARKED else {"lower": min, "higher": max}.get(metric_of(name).better)
-    marked = best(values) if best and len(values) > 1 else None
-    return [_cell(row, row["value"] == marked) if row else "–" for row in rows]
+    alike = len({row["n"] for row in known}) == 1
+    marked = best(row["value"] for row in known) if best and alike and len(known) > 1 else None
+    return [_cell(row, row["value"] == marked, bool(best) and not alike) if row else "–" for row in rows]
 
 
-def _cell(row: Row, best: bool) -> str:
-    return pretty(row["metric"], row["value"], error_of(row)) + " <" * best
+def _cell(row: Row, best: bool, counted: bool) -> str:
+    number = f" (n = {row['n']:,})" if counted else ""
+    return pretty(row["metric"], row["value"], error_of(row)) + number + " <" * best
 
 
 def _more(first: dict[str, Any], other: dict[str, Any]) -> str:
@@ -61,9 +64,10 @@ def _more(first: dict[str, Any], other: dict[str, Any]) -> str:
     rows = [run["bits_per_dim"] for run in (first, other) if "bits_per_dim" in run]
     if len(rows) < 2 or missing(rows):
         return "–"
-    found = difference(rows[1:], rows[:1])
+    found = difference(rows[1:], rows[:1], common=True)
     words = "within" if abs(found.gain) <= found.reach else "more than"
-    return f"{-found.gain:+.4f} ± {found.reach:.4f} ({words} chance, one seed each)"
+    only = "" if rows[0]["n"] == rows[1]["n"] else f", first {found.images:,} images"
+    return f"{-found.gain:+.4f} ± {found.reach:.4f} ({words} chance, one seed each{only})"
 
 
 def text(table: Sequence[Sequence[str]]) -> str:

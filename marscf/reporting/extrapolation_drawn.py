@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from marscf.config import load_config, resolve
-from marscf.errors import ConfigError
 from marscf.reporting import sources, style
 from marscf.reporting.extrapolation import (
     BEGINNING,
@@ -41,13 +40,12 @@ def budget_of(run: Run) -> float | None:
     A variant of a dataset, such as `mnist` of `mnist-rgb`, counts as the dataset.
     """
     known = load_config()
-    datasets = {name.partition("-")[0] for name in known.scale(FULL_SIZE).datasets}
-    if run.dataset.partition("-")[0] not in datasets:
+    datasets = known.scale(FULL_SIZE).datasets
+    family = [name for name in datasets if name.partition("-")[0] == run.dataset.partition("-")[0]]
+    if not family or run.system not in known.systems:
         return None
-    try:
-        training = resolve(known, FULL_SIZE, run.dataset, run.system, 0).training
-    except ConfigError:
-        return None
+    dataset = run.dataset if run.dataset in family else family[0]
+    training = resolve(known, FULL_SIZE, dataset, run.system, 0).training
     return float(training.steps * training.batch_size)
 
 

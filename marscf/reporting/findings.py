@@ -239,11 +239,13 @@ def _faster(claim: str, sweep: "pandas.DataFrame") -> Finding:
     if sweep.empty or ours not in mean or theirs not in mean:
         return Finding(claim, "unmeasured", "not both were timed")
     sides = sorted(set(mean[ours].index) & set(mean[theirs].index))
+    if len(sides) < 2:
+        return Finding(claim, "unmeasured", "not both were timed at two sides or more")
     ratio = [mean[theirs][side] / mean[ours][side] for side in sides]
     text = ", ".join(
         f"[{value:.2g}×](#{SWEEP_PLACE}) at N = {side}" for side, value in zip(sides, ratio, strict=True)
     )
-    holds = ratio and ratio[-1] > 1 and ratio[-1] == max(ratio)
+    holds = ratio[-1] > 1 and ratio[-1] == max(ratio)
     device = sweep["device"].iloc[0]
     names = " divided by that of ".join(sources.system_title(name) for name in (theirs, ours))
     verdict = "holds" if holds else "fails"

@@ -50,7 +50,7 @@ def _likelihood(run: Run, rows: Rows) -> Iterator[tuple[str, str]]:
     if "bits_per_dim" not in rows:
         return
     bits, nats = rows["bits_per_dim"], rows["nats_per_image"]
-    dims = math.prod(load_config().dataset(run.dataset).shape)
+    dims = load_config().dataset(run.dataset).dimensions
     for column in ("value", "stderr"):
         if not math.isclose(bits[column] * dims * math.log(2), nats[column], rel_tol=CLOSE):
             yield "bits_per_dim", f"its {column} is not nats / (D ln 2) with D = {dims}"

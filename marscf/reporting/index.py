@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marscf import __version__
+from marscf.config import load_config
 from marscf.durations import in_words
 from marscf.evaluation.inception import recorded_missing, without
 from marscf.evaluation.measured import read_measurements
@@ -54,7 +55,8 @@ def write_index(scale: str) -> Path:
         **{"scale": plan.scale, "version": __version__, "headlines": lines, "findings": found, "runs": runs},
         machines=sorted({run["machine"] for run in runs}),
         training=in_words(sum(run["receipt"].get("seconds") or 0 for run in runs)),
-        datasets=[sources.dataset_title(name) for name in dict.fromkeys(metrics["dataset"])],
+        datasets=list(map(sources.dataset_title, plan.datasets())),
+        selected=_selected(plan),
         systems=", ".join(map(sources.system_title, systems)) + sources.explained(systems),
         sections=list(_sections(plan)),
         records=list(_records(plan, metrics)),
@@ -65,6 +67,20 @@ def write_index(scale: str) -> Path:
         with replacing(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
     return folder / "index.html"
+
+
+def _selected(plan: Plan) -> str:
+    """What `--config` of Snakemake selects the runs by."""
+    words = [f"scale={plan.scale.name}"]
+    if not plan.scale.published:
+        systems = list(dict.fromkeys(config.system for config in plan.runs.values()))
+        for kind, chosen, whole in (
+            ("systems", systems, load_config().systems_of(plan.scale.name)),
+            ("datasets", plan.datasets(), plan.scale.datasets),
+        ):
+            if set(chosen) != set(whole):
+                words.append(f"{kind}={','.join(chosen)}")
+    return " ".join(words)
 
 
 def _not_measured(plan: Plan, metrics: "pandas.DataFrame") -> Iterator[str]:
@@ -128,7 +144,7 @@ def _item(product: Product, plan: Plan) -> dict[str, Any] | None:
         "kind": product.kind,
         "title": title,
         "text": "\n".join(f"<p>{part}</p>" for part in paragraphs),
-        "command": f"snakemake --cores all {paths[-1]} --config scale={plan.scale.name}",
+        "command": f"snakemake --cores all {paths[-1]} --config {_selected(plan)}",
         "origin": _origin(product, plan),
     }
     if product.kind == "table":

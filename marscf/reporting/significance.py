@@ -46,18 +46,21 @@ class Difference:
         return "holds" if self.gain > self.reach else "fails" if self.gain < -self.reach else "open"
 
 
-def difference(first: Sequence[Row], second: Sequence[Row], *, counted: bool = False) -> Difference:
+def difference(
+    first: Sequence[Row], second: Sequence[Row], *, counted: bool = False, common: bool = False
+) -> Difference:
     """Compare two systems by the rows of one metric on one dataset, one row per seed.
 
     Bits/dim are compared image by image (RUN/likelihood.npz), other metrics by their values, whose own errors
-    are added. `counted` says that the second system has no seeds: it is counted, not trained. The interval
+    are added. `counted` says that the second system has no seeds: it is counted, not trained. `common` says
+    that the runs may be scored on different numbers of images: those that all have are compared. The interval
     takes Student's t with the degrees of freedom of Welch and Satterthwaite. Raises `MarscfError` where a
     run's images are missing, or are not those of the others.
     """
     metric = first[0]["metric"]
     paired = metric == "bits_per_dim"
     if paired:
-        scores = per_image([*first, *second])
+        scores = per_image([*first, *second], common)
         means = [scores[: len(first)].mean(axis=1), scores[len(first) :].mean(axis=1)]
         gains = scores[len(first) :].mean(axis=0) - scores[: len(first)].mean(axis=0)
         parts: list[tuple[float, float]] = [(gains.var(ddof=1) / len(gains), len(gains) - 1)]
@@ -98,8 +101,12 @@ def missing(rows: Sequence[Row]) -> str | None:
     return next((str(run) for run in runs if not (run / PER_IMAGE).is_file()), None)
 
 
-def per_image(rows: Sequence[Row]) -> np.ndarray:
-    """Bits/dim of each test image, `(rows, N)`; raises `MarscfError` naming what does not fit."""
+def per_image(rows: Sequence[Row], common: bool = False) -> np.ndarray:
+    """Bits/dim of each test image, `(rows, N)`; raises `MarscfError` naming what does not fit.
+
+    The runs have to be scored on as many images; if `common`, those that only some have are left out. Scores
+    are of the first images of the test set.
+    """
     found = []
     for row in rows:
         path = _run(row).path / PER_IMAGE
@@ -117,12 +124,14 @@ def per_image(rows: Sequence[Row]) -> np.ndarray:
         found.append((path, scores, bits))
     path, scores, bits = found[0]
     for other, theirs, their_bits in found[1:]:
-        if (len(bits), scores.dims, scores.data) != (len(their_bits), theirs.dims, theirs.data):
+        same = (scores.dims, scores.data) == (theirs.dims, theirs.data)
+        if not same or (len(bits) != len(their_bits) and not common):
             raise MarscfError(
                 f"{path} ({len(bits)} images) and {other} ({len(their_bits)} images) are not of the "
                 "same test images; measure both again"
             )
-    return np.stack([bits for _, _, bits in found])
+    number = min(len(bits) for _, _, bits in found)
+    return np.stack([bits[:number] for _, _, bits in found])
 
 
 def _run(row: Row) -> Run:

@@ -211,7 +211,8 @@ def fidelity(metrics: "pandas.DataFrame") -> Table:
         "among the real images) and recall (real images among the samples) (higher is better)"
     )
     shown = names_of("fidelity", metrics["metric"])
-    without = set(metrics["dataset"]) - set(metrics.loc[metrics["metric"].isin(shown), "dataset"])
+    trained = metrics.loc[metrics["metric"] == "parameters", "dataset"]  # sampling may be timed on another
+    without = set(trained) - set(metrics.loc[metrics["metric"].isin(shown), "dataset"])
     if without:
         caption += f". Not of {', '.join(sorted(map(sources.dataset_title, without)))}: no extractor"
     return _run_table(metrics, caption, shown)

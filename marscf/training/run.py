@@ -22,11 +22,16 @@ from marscf.settings import NAMES, TrainingSettings
 from marscf.training import receipt
 from marscf.training.interrupt import Stop
 
+ASIDE = Path("superseded") / "finished"  # what was there before a training `again`, until that is done
+CODE = ".code.json"  # which code a training that is not finished had, by its config and data
+
 
 def train_run(
     path: str | Path, device: str = "auto", stop: Stop | None = None, again: bool = False
 ) -> dict[str, Any]:
     """Train a run until it is finished and return its receipt; a finished one only where it is to be `again`.
+
+    `again` begins anew, also where another call began; called once more, it goes on with what it began.
 
     Raises `Interrupted` when stopped (everything is saved), `ConfigError` and `DataError` for bad input,
     `MarscfError` where the disk is full or training diverges for good.
@@ -40,12 +45,14 @@ def train_run(
     finished = receipt.restore(folder, config, data_digest)
     if finished and not again:
         remove_leftovers(folder, RECEIPT, FINISHED)
+        (folder / CODE).unlink(missing_ok=True)
         line = f"{folder} is finished ({finished['steps']} steps)"
         print(f"marscf train: {other_code(folder, config.model) or line}", file=sys.stderr)
         return finished
     from marscf.training.train import train
 
-    return train(folder, config, data_digest, device, stop or Stop(), anew=bool(finished))
+    begun = any(folder.glob("state-*.pt")) and not (folder / ASIDE).exists()  # else it is what began anew
+    return train(folder, config, data_digest, device, stop or Stop(), anew=again and bool(finished or begun))
 
 
 def _check_receipts(folder: Path) -> None:

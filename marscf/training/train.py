@@ -15,10 +15,11 @@ from marscf import models
 from marscf.code import behind
 from marscf.data.arrays import open_split, open_training
 from marscf.errors import Interrupted, MarscfError
+from marscf.files import read_json, write_json
 from marscf.models.base import DensityModel
-from marscf.runs import FINISHED, RECEIPT
+from marscf.runs import FINISHED, RECEIPT, config_hash
 from marscf.settings import RunConfig
-from marscf.training.checkpoints import SUPERSEDED, Checkpoints
+from marscf.training.checkpoints import Checkpoints
 from marscf.training.distributed import Processes, joined
 from marscf.training.finish import finish
 from marscf.training.interrupt import Stop
@@ -26,6 +27,7 @@ from marscf.training.lock import locked
 from marscf.training.log import LOG, say
 from marscf.training.loop import Training
 from marscf.training.receipt import peak_memory
+from marscf.training.run import ASIDE, CODE
 from marscf.training.state import Record
 from marscf.training.validation import Validation
 
@@ -35,9 +37,9 @@ def train(
 ) -> dict[str, Any]:
     """Train a run to its end and return its receipt; see `marscf.training.run.train_run`.
 
-    A finished run is trained `anew`; what is there is put aside until then.
+    If `anew`, what is there is put aside until then.
     """
-    code = behind("train", config.model)  # before: its files may be edited while it runs
+    now = behind("train", config.model)  # before: its files may be edited while it runs
     with (
         joined(device) as processes,
         _room(folder),
@@ -48,6 +50,9 @@ def train(
             if processes.first:
                 _put_aside(folder)
             processes.from_first(None)  # the others wait
+        code = processes.from_first(
+            _code(folder, config, data_digest, now, anew) if processes.first else None
+        )
         if models.model_class(config.model).closed_form:
             model, record = _fit(folder, config, processes, stop)
         else:
@@ -58,12 +63,32 @@ def train(
         receipt = finish(folder, config, data_digest, model, record, processes, code)
         if processes.first:
             Checkpoints(folder, config, data_digest).finished()
+            (folder / CODE).unlink(missing_ok=True)
         return receipt
 
 
+def _code(folder: Path, config: RunConfig, data_digest: str, now: str, anew: bool) -> str:
+    """Return the digest of the code that trains; where other code began the training, all that it had.
+
+    They are kept in a file beside the states. A training whose states are there without it was begun by code
+    that is not known.
+    """
+    path, name = folder / CODE, f"{config_hash(config)}-{data_digest}"
+    known = read_json(path) if path.is_file() else None
+    before: list[str] = []
+    if not anew and any(folder.rglob("state-*.pt")):
+        before = ["unknown"] if known is None else known.get(name, [])
+    if before[-1:] != [now]:
+        if before:
+            say(f"{folder} was begun with other code of its model, or its training; its receipt will say so")
+        before = [*before, now]
+    write_json(path, {**(known or {}), name: before})
+    return "+".join(before)
+
+
 def _put_aside(folder: Path) -> None:
-    """Move all of a finished run; its receipt last, so that it is finished as long as it is whole."""
-    aside = folder / SUPERSEDED / "finished"
+    """Move all that was trained; its receipt last, so that it is finished as long as it is whole."""
+    aside = folder / ASIDE
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     states = [path.name for path in folder.glob("state-*.pt")]

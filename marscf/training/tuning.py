@@ -6,16 +6,17 @@ A comparison is fair where each system had its settings chosen with equal care. 
 
 import csv
 import io
-import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
+from marscf.code import behind
 from marscf.config import Config, Strict, load_config, parse, read_yaml, resolve
-from marscf.files import locked, replacing, write_json
-from marscf.runs import CONFIG
+from marscf.errors import ConfigError, nearest
+from marscf.files import digest, locked, replacing, write_json
+from marscf.runs import CONFIG, other_code
 from marscf.settings import RunConfig
 from marscf.training.run import train_run
 
@@ -32,7 +33,7 @@ COLUMNS = [
         "batch_size",
         "images",
     ),
-    *("learning_rate", "seed", "host"),
+    *("learning_rate", "seed", "host", "identity"),
 ]
 PACE_STEPS = 20  # by which the time of a step is measured
 VALIDATIONS = 4  # in a trial
@@ -68,22 +69,35 @@ def tune(
     seed: int = 0,
     device: str = "auto",
 ) -> None:
-    """Try what has not been tried, and print and write each result; None stands for all."""
+    """Try what has not been tried, and print and write each result; None stands for all.
+
+    A trial is known where it was tried with the same config, code and minutes. Raises `ConfigError` for an
+    unknown name, and where a run has no validation images to judge it by.
+    """
     config, tuning = load_config(), parse(Tuning, read_yaml(FILE), str(FILE))
-    out = table(scale)
-    done = {(row["dataset"], row["system"], row["trial"], row["seed"]) for row in read_rows(out)}
+    out, time_each = table(scale), minutes or tuning.minutes
+    for name in trials or ():
+        if name not in tuning.trials:
+            raise ConfigError(f"no trial {name!r} in {FILE}{nearest(name, tuning.trials)}")
+    done = {(row["dataset"], row["system"], row["trial"], row["identity"]): row for row in read_rows(out)}
     for dataset in datasets or config.scale(scale).datasets:
         for system in systems or _trained(config):
+            own = resolve(config, scale, dataset, system, seed)
+            if not own.training.validates:
+                raise ConfigError(f"scale {scale} validates nothing, so trials can't be judged; take another")
+            identity = digest([own.to_json(), time_each, behind("train", own.model)])[:16]
             for name in trials or tuning.trials:
-                if (dataset, system, name, str(seed)) in done:
-                    continue
-                changed = changed_config(config, scale, dataset, system, seed, tuning.trials[name])
+                changed = changed_config(own, tuning.trials[name])
                 if changed is None:
                     continue
+                known = done.get((dataset, system, name, identity))
                 folder = ROOT / scale / dataset / system / _slug(name) / f"seed{seed}"
-                row = try_one(folder, changed, minutes or tuning.minutes, device)
-                add_row(out, {"dataset": dataset, "system": system, "trial": name, **row, "seed": seed})
-                print(f"{dataset} {system:16} {name:28} {row['validation_bits_per_dim']:.4f}", flush=True)
+                row = known or try_one(folder, changed, time_each, device)
+                if not known:
+                    names = {"dataset": dataset, "system": system, "trial": name}
+                    add_row(out, {**names, **row, "seed": seed, "identity": identity})
+                bits = float(row["validation_bits_per_dim"])
+                print(f"{dataset} {system:16} {name:28} {bits:.4f}{' (known)' if known else ''}", flush=True)
 
 
 def _trained(config: Config) -> list[str]:
@@ -97,14 +111,18 @@ def _slug(name: str) -> str:
     return "".join(letter if letter.isalnum() else "-" for letter in name)
 
 
-def changed_config(
-    config: Config, scale: str, dataset: str, system: str, seed: int, trial: Trial
-) -> RunConfig | None:
-    """Return a run's config with a trial's changes, or None where it changes nothing or an unknown option."""
-    resolved = resolve(config, scale, dataset, system, seed)
+def changed_config(resolved: RunConfig, trial: Trial) -> RunConfig | None:
+    """Return a run's config with a trial's changes, or None where it changes nothing or an unknown option.
+
+    Raises `ConfigError` for an unknown setting of training.
+    """
     options = resolved.options
     if any(name not in options or options[name] == value for name, value in trial.options.items()):
         return None
+    for name in trial.times:
+        if not isinstance(getattr(resolved.training, name, None), int | float):
+            settings = [field.name for field in fields(resolved.training)]
+            raise ConfigError(f"{FILE}: times: {name!r} is no number of training{nearest(name, settings)}")
     times = {name: _times(getattr(resolved.training, name), factor) for name, factor in trial.times.items()}
     changed = replace(resolved, options={**options, **trial.options})
     return with_training(changed, **times, **trial.training)
@@ -118,6 +136,8 @@ def _times(value: float, factor: float) -> float:
 def with_training(config: RunConfig, **settings: Any) -> RunConfig:
     """Return a config with other settings of training; raises `ConfigError` for an unknown one."""
     values = config.to_json()
+    if settings.get("augment") is not None:
+        values["data"]["augment"] = settings["augment"]
     return RunConfig.from_json({**values, "training": {**values["training"], **settings}}, str(FILE))
 
 
@@ -127,20 +147,19 @@ def try_one(folder: Path, config: RunConfig, minutes: float, device: str) -> dic
     The time of a step is measured first; the run then has as many steps as fit.
     """
 
-    def trained(name: str, **training: Any) -> tuple[dict[str, Any], float]:
+    def trained(name: str, **training: Any) -> dict[str, Any]:
         write_json(folder / name / CONFIG, with_training(config, **training).to_json())
-        started = time.process_time()
-        receipt = train_run(folder / name, device)
-        return receipt, time.process_time() - started
+        again = other_code(folder / name, config.model) is not None
+        return train_run(folder / name, device, again=again)
 
     few = {"validation_images": 1, "validate_every": PACE_STEPS, "checkpoint_every": 10**9}
-    pace, _ = trained("pace", steps=PACE_STEPS, **few)
+    pace = trained("pace", steps=PACE_STEPS, **few)
     steps = max(10, round(60 * minutes / pace["cpu_seconds"] * PACE_STEPS))
     every = -(-steps // VALIDATIONS)
-    receipt, seconds = trained("run", steps=steps, validate_every=every, checkpoint_every=10**9)
+    receipt = trained("run", steps=steps, validate_every=every, checkpoint_every=10**9)
     return {
         "validation_bits_per_dim": receipt["best_validation_bits_per_dim"],
-        "cpu_minutes": round(seconds / 60, 2),
+        "cpu_minutes": round(receipt["cpu_seconds"] / 60, 2),
         "steps": steps,
         "batch_size": config.training.batch_size,
         "images": steps * config.training.batch_size,
@@ -154,18 +173,20 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     with open(path, newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
+        return [{**dict.fromkeys(COLUMNS), **row} for row in csv.DictReader(stream)]
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
-    """Return a table for each dataset and host: a line per trial, a column per system.
+    """Return a table for each dataset and host: a line per trial, a column per system, its newest trials.
 
     "as it is" shows validation bits/dim, the other trials how far they are from it.
     """
     text = []
     for dataset, host in dict.fromkeys((row["dataset"], row["host"]) for row in rows):
         of = [row for row in rows if (row["dataset"], row["host"]) == (dataset, host)]
-        systems = list(dict.fromkeys(row["system"] for row in of))
+        newest = {row["system"]: row["identity"] for row in of}
+        of = [row for row in of if row["identity"] == newest[row["system"]]]
+        systems = list(newest)
         bits = {(row["trial"], row["system"]): float(row["validation_bits_per_dim"]) for row in of}
         text += [f"{dataset} ({host}):", "", f"| | {' | '.join(systems)} |", "|---|" + "--:|" * len(systems)]
         for trial in dict.fromkeys(row["trial"] for row in of):

@@ -40,6 +40,25 @@ def test_difference_within_chance_says_so(workdir, another_run):
     assert "(within chance, one seed each)" in compare([GLOW, str(other)])[-1][2]
 
 
+def test_runs_scored_on_different_numbers_of_images_are_paired_over_those_that_both_have(workdir, another_run):
+    other = another_run("glow", 1.9, 1)
+    scores = read_per_image(other)
+    few = replace(scores, scores=scores.scores[:100])
+    content = read_json(other / "likelihood.json")
+    bits = few.bits_per_dim
+    for entry in content["measurements"]:
+        if entry["metric"] == "bits_per_dim":
+            entry |= {"value": bits.mean(), "stderr": bits.std(ddof=1) / 10, "n": 100}
+    content["per_image_sha256"] = write_per_image(other, few)
+    write_again(other / "likelihood.json", content)
+    table = rows(compare([GLOW, str(other)]))
+    assert [cell.rpartition(" ")[2] for cell in table["bits/dim"]] == ["360)", "100)"]  # none is marked
+    found = table["bits/dim more than the first"][1]
+    expected = bits.mean() - read_per_image(GLOW).bits_per_dim[:100].mean()
+    assert float(found.split()[0]) == pytest.approx(expected, abs=1e-4)
+    assert found.endswith("one seed each, first 100 images)")
+
+
 def test_number_that_one_run_lacks_is_a_dash(workdir):
     table = rows(compare([GLOW, "data/runs/quick/digits/histogram/seed0"]))
     assert any(cells[1] == "–" and cells[0] != "–" for cells in table.values())

@@ -12,7 +12,7 @@ from marscf.errors import Interrupted
 from marscf.files import read_json, write_json
 from marscf.runs import FINISHED, RECEIPT, other_code
 from marscf.training.interrupt import Stop
-from marscf.training.run import train_run
+from marscf.training.run import CODE, train_run
 
 MODEL = Path(__file__).with_name("tiny_model.py")
 
@@ -63,6 +63,47 @@ def test_again_trains_anew_and_keeps_the_old_until_it_is_done(edited, capsys):
     assert receipt["code"] != json.loads(old[RECEIPT])["code"]
     assert receipt["weights_sha256"] == json.loads(old[RECEIPT])["weights_sha256"]
     assert not aside.exists() and other_code(edited, "edited_model.Tiny") is None
+
+
+def begun(folder):
+    """Begin the training of a run, and stop it when it is at its first step."""
+    stop = Stop()
+    stop.reason = "a test"
+    with pytest.raises(Interrupted):
+        train_run(folder, "cpu", stop, again=True)
+
+
+def test_a_training_that_other_code_began_never_counts_as_trained_by_the_code_of_now(edited, place, capsys):
+    begun(edited)
+    first = code.behind("train", "edited_model.Tiny")
+    with (place / "edited_model.py").open("a", encoding="utf-8") as stream:
+        stream.write("\nY = 1\n")
+    forget()
+    receipt = train_run(edited, "cpu")
+    assert "was begun with other code" in capsys.readouterr().err
+    assert receipt["code"] == f"{first}+{code.behind('train', 'edited_model.Tiny')}"
+    assert f"marscf train {edited} --again" in other_code(edited, "edited_model.Tiny")
+    assert not (edited / CODE).exists()
+
+
+def test_again_begins_an_unfinished_training_anew(edited, place, capsys):
+    begun(edited)
+    shutil.rmtree(edited / "superseded")  # as if it had not been begun by --again
+    with (place / "edited_model.py").open("a", encoding="utf-8") as stream:
+        stream.write("\nY = 1\n")
+    forget()
+    receipt = train_run(edited, "cpu", again=True)
+    assert "is trained anew" in capsys.readouterr().err
+    assert receipt["code"] == code.behind("train", "edited_model.Tiny")
+    assert other_code(edited, "edited_model.Tiny") is None
+
+
+def test_states_without_a_record_are_of_code_that_is_not_known(edited):
+    begun(edited)
+    (edited / CODE).unlink()
+    receipt = train_run(edited, "cpu")
+    assert receipt["code"] == f"unknown+{code.behind('train', 'edited_model.Tiny')}"
+    assert other_code(edited, "edited_model.Tiny")
 
 
 def test_a_receipt_without_it_says_nothing(edited, capsys):

@@ -1,12 +1,15 @@
 """`marscf tune`: what a trial changes, its equal time, and the table of what was tried."""
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import yaml
 
 from marscf.cli import main
-from marscf.config import load_config
+from marscf.config import load_config, loading, resolve
 from marscf.runs import DATASETS
 from marscf.training.tuning import COLUMNS, Trial, add_row, changed_config, markdown, read_rows
 
@@ -14,9 +17,8 @@ from marscf.training.tuning import COLUMNS, Trial, add_row, changed_config, mark
 def test_a_trial_changes_what_it_says(workplace):
     config = load_config()
     trial = Trial(times={"learning_rate": 2, "batch_size": 0.5}, training={"optimizer": "adam"})
-    plain, changed = (
-        changed_config(config, "quick", "digits", "glow", 0, each).training for each in (Trial(), trial)
-    )
+    glow = resolve(config, "quick", "digits", "glow", 0)
+    plain, changed = (changed_config(glow, each).training for each in (Trial(), trial))
     assert changed == replace(
         plain, learning_rate=2 * plain.learning_rate, batch_size=plain.batch_size // 2, optimizer="adam"
     )
@@ -27,7 +29,7 @@ def test_a_trial_that_is_none_for_a_system_is_left_out(workplace):
     margin = load_config().dataset("digits").logit_margin
     for system, value, tried in (("glow", 0.3, True), ("glow", margin, False), ("pixelcnn", 0.3, False)):
         trial = Trial(options={"logit_margin": value})
-        found = changed_config(load_config(), "quick", "digits", system, 0, trial)
+        found = changed_config(resolve(load_config(), "quick", "digits", system, 0), trial)
         assert (found is not None) == tried
         assert not tried or found.options["logit_margin"] == value
 
@@ -45,16 +47,81 @@ def test_trials_are_run_once_each_and_shown(workplace, capsys):
     assert all(int(row["images"]) == int(row["steps"]) * int(row["batch_size"]) for row in rows)
     before = (workplace / "reports/tuning/quick.csv").stat().st_mtime_ns
     capsys.readouterr()
-    assert main(call) == 0 and not capsys.readouterr().out
+    assert main(call) == 0
+    assert [line.endswith(" (known)") for line in capsys.readouterr().out.splitlines()] == [True, True]
     assert (workplace / "reports/tuning/quick.csv").stat().st_mtime_ns == before
     assert main(["tune", "--scale", "quick", "--show"]) == 0
     assert "| as it is | " in capsys.readouterr().out
+    call[call.index("0.02")] = "0.03"
+    assert main(call) == 0 and "known" not in capsys.readouterr().out
+    again = read_rows(workplace / "reports/tuning/quick.csv")
+    assert again[:2] == rows and [row["trial"] for row in again[2:]] == ["as it is", "learning rate × 2"]
+    assert len(markdown(again).splitlines()) == len(markdown(rows).splitlines())  # the newest alone
+
+
+@pytest.fixture
+def own_config(workplace):
+    """A copy of config/ to edit."""
+    config = workplace / "config"
+    source = config.resolve()
+    config.unlink()
+    shutil.copytree(source, config)
+    return config
+
+
+def test_a_trial_of_a_setting_that_was_edited_since_is_tried_again(own_config, capsys):
+    from marscf.data.prepare import prepare
+
+    prepare(load_config().dataset("digits"), root=DATASETS)
+    call = ["tune", "--scale", "quick", "--systems", "pixelcnn", "--minutes", "0.02", "--device", "cpu"]
+    call += ["--trials", "as it is"]
+    assert main(call) == 0
+    path = own_config / "systems/pixelcnn.yaml"
+    path.write_text(path.read_text() + "\n# nothing\n")
+    loading._load.cache_clear()
+    capsys.readouterr()
+    assert main(call) == 0 and "(known)" in capsys.readouterr().out
+    values = yaml.safe_load(path.read_text())
+    values["training"] = {**values.get("training", {}), "weight_decay": 0.01}
+    path.write_text(yaml.safe_dump(values))
+    loading._load.cache_clear()
+    assert main(call) == 0 and "(known)" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (["--scale", "quick", "--trials", "as it iss"], "did you mean 'as it is'"),
+        (["--scale", "paper", "--trials", "as it is"], "scale paper validates nothing"),
+        (["--scale", "quick", "--trials", "wrong"], "did you mean 'learning_rate'"),
+    ],
+)
+def test_what_cannot_be_tried_is_refused_in_one_line(own_config, capsys, call, words):
+    path = own_config / "tuning.yaml"
+    path.write_text(path.read_text() + "  wrong: {times: {learning_rates: 2}}\n")
+    assert main(["tune", *call, "--systems", "glow", "--device", "cpu"]) == 2
+    assert words in capsys.readouterr().err
+    assert not Path("reports/tuning").exists()
+
+
+def test_a_trial_of_augmentation_changes_what_the_training_reads(workplace):
+    own = resolve(load_config(), "laptop", "cifar10", "glow", 0)
+    assert own.data.augment == "flip-shift"
+    assert changed_config(own, Trial(training={"augment": "none"})).data.augment == "none"
+    assert changed_config(own, Trial(training={"optimizer": "adam"})).data.augment == "flip-shift"
 
 
 @pytest.mark.parametrize("host", ["one", "another"])
 def test_the_table_shows_differences_on_the_same_host(host):
     rows = [
-        {"dataset": "digits", "system": s, "trial": t, "validation_bits_per_dim": v, "host": h}
+        {
+            "dataset": "digits",
+            "system": s,
+            "trial": t,
+            "validation_bits_per_dim": v,
+            "host": h,
+            "identity": "",
+        }
         for s, t, v, h in (
             ("glow", "as it is", "2.5", host),
             ("glow", "batch × 2", "2.25", host),

@@ -259,6 +259,14 @@ def architectures(wildcards=None):
 # ---- the tables and figures of the report, see marscf/reporting/catalogue
 
 
+def looks(wildcards=None):
+    """The identity of the words and colours of `config/` that tables, figures and the page have."""
+    systems = [CONFIG.systems[name] for name in dict.fromkeys(config.system for config in runs().values())]
+    words = [[each.title, each.order, each.colour, each.in_paper] for each in systems]
+    titles = [CONFIG.dataset(name).title for name in DATASETS]
+    return settings([words, titles, SCALE.description, SCALE.model_dump(mode="json", include={"figures"})])
+
+
 def product_files(wildcards=None):
     """All files of the tables and figures."""
     return [file for product in planned(plan()).values() for file in product.outputs(SCALE.name)]

@@ -35,6 +35,7 @@ rule figure:
     localrule: True
     params:
         code=lambda wildcards: behind("figures", products()[wildcards.name].draw),
+        looks=looks,
         runs=lambda wildcards: products()[wildcards.name].about(plan()),
         out=subpath(output.png, strip_suffix=".png"),
     shell:
@@ -53,6 +54,7 @@ use rule figure as table with:
         ),
     params:
         code=lambda wildcards: behind("figures", products()[wildcards.name].draw),
+        looks=looks,
         runs=lambda wildcards: products()[wildcards.name].about(plan()),
         out=subpath(output.csv, strip_suffix=".csv"),
 
@@ -77,5 +79,6 @@ rule index:
     localrule: True
     params:
         code=behind("page"),
+        looks=looks,
     shell:
         "marscf report index --scale {wildcards.scale} > {log} 2>&1"
