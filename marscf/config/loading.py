@@ -95,8 +95,9 @@ def _load(root: Path, where: Path) -> Config:
 
 
 def _check_scale(config: Config, scale: Scale) -> None:
-    """Raise `ConfigError` where a scale names what there is not."""
+    """Raise `ConfigError` where a scale names what there is not, or has an unknown setting of training."""
     place = f"scales/{scale.name}.yaml"
+    parse(training_schema(), scale.training, f"{place}: training")
     if scale.like:
         _check_likes(config, scale)
     elif scale.longer != 1:

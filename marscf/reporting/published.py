@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from marscf.config import load_config, resolve
+from marscf.errors import ConfigError
 from marscf.reporting.metrics import Row, error_of, metric_of, pretty, qualifier
 from marscf.reporting.significance import SEEDS
 
@@ -184,8 +186,8 @@ def status(rows: Sequence[Row], entry: Published) -> Status:
     amount = f"{pretty(row['metric'], abs(change))} {'above' if change > 0 else 'below'}"
     better = change if metric_of(row["metric"]).better == "higher" else -change
     check = "check before you believe it"
-    if not imported(row) and row["scale"] not in FULL:
-        setting = f"scale {row['scale']}: smaller model, less training"
+    if not imported(row) and not _at_full_size(row):
+        setting = f"scale {row['scale']}: not the published size and training"
         if better > entry.rounding:
             return Status("doubtful", f"{amount}, but not the same setting ({setting}); {check}")
         return Status("undecided", f"{amount}; {setting}")
@@ -200,6 +202,20 @@ def status(rows: Sequence[Row], entry: Published) -> Status:
     if better > 0:
         return Status("doubtful", f"not reproduced: {amount}, better than published; {check} ({detail})")
     return Status("short", f"not reproduced: {amount} ({detail})")
+
+
+def _at_full_size(row: Row) -> bool:
+    """Whether a measured row is of a model and a training as at scale `paper`, at whichever scale."""
+    if row["scale"] in FULL:
+        return True
+    try:
+        own, full = (
+            resolve(load_config(), scale, row["dataset"], row["system"], 0)
+            for scale in (row["scale"], FULL[0])
+        )
+    except ConfigError:
+        return False
+    return (own.options, own.training, own.data) == (full.options, full.training, full.data)
 
 
 def _seeds(count: int) -> str:

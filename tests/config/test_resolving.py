@@ -118,6 +118,8 @@ def test_scales_that_are_like_each_other_are_refused(folder):
         ({"like": "lapto"}, "did you mean 'laptop'"),
         ({"like": "mine"}, "scales/mine.yaml: like: in a circle: mine, mine"),
         ({"like": "published"}, "'published' trains nothing"),
+        ({"training": {"stepz": 3}}, "scales/mine.yaml: training: unknown key 'stepz'"),
+        ({"training": {"steps": -3}}, "scales/mine.yaml: training"),
         ({"longer": 3}, "longer: than which scale? like: names it"),
         ({"systems": ["glo"]}, "did you mean 'glow'"),
         ({"systems": []}, "at least 1"),

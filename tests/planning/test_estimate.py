@@ -83,8 +83,11 @@ def test_what_does_not_fit_is_told_what_would(room, probe, words):
 def test_jobs_that_run_at_once_share_the_time_and_the_sweep_runs_alone():
     selection = work.select(load_config(), "quick", ["glow"])
     sweep = Timing(10.0, 10.0)
-    whole = estimate.Whole(selection, MACHINE, [estimated(one_run())], {}, sweep, 0, 0, [])
+    run = estimated(one_run())
+    whole = estimate.Whole(selection, MACHINE, [run, run, run], {}, sweep, 0, 0, [])
     assert whole.seconds == pytest.approx((whole.total.seconds - 10) / 2 + 10)
+    alone = replace(whole, runs=[run])  # one training is not shared by two cores
+    assert alone.seconds == pytest.approx(alone.total.seconds)
     text = "\n".join(shown.lines(whole))
     assert "sampling speeds at most 10 s" in text and "128 " in text  # GFLOP of a step: 64 images of 2
     assert json.loads(json.dumps(shown.to_json(whole)))["runs"][0]["gflops_per_step"] == 128

@@ -166,14 +166,36 @@ def test_a_wrong_number_is_not_accepted(metrics, capsys, metric, value, why):
     assert why in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("narrowed", "words"),
+    [
+        (["--systems", "gloww"], "did you mean 'glow'"),
+        (["--datasets", "mnst"], "did you mean 'mnist'"),
+        (["--datasets", "mnist"], "have no dataset mnist"),
+        (["--systems", "glow,tarflow"], "have no system tarflow"),
+    ],
+)
+def test_a_name_that_nothing_was_measured_of_is_refused(metrics, capsys, narrowed, words):
+    assert cli.main(["check", "--accept", "first measurements"]) == 0
+    assert cli.main(["check", *narrowed]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_scale_that_no_file_names_is_asked_for(metrics, capsys):
+    Path("config/config.yaml").write_text("device: auto\n")
+    for command in ("check", "plan"):
+        assert cli.main([command]) == 2
+        assert "config/config.yaml: scale: is missing" in capsys.readouterr().err
+
+
 def test_narrowed_command_misses_nothing_else(metrics, capsys):
     assert cli.main(["check", "--accept", "first measurements"]) == 0
-    others = metrics[metrics["system"] == "glow"].assign(system="another")
+    others = metrics[metrics["system"] == "glow"].assign(system="flowpp")
     reference = pandas.concat([metrics, others])
     reference.to_csv("reports/reference/quick/metrics.csv", index=False)
     assert cli.main(["check"]) == 1
     assert "missing" in capsys.readouterr().out
     assert cli.main(["check", "--systems", "glow"]) == 0
-    assert cli.main(["check", "--systems", "another"]) == 1
-    assert cli.main(["check", "--datasets", "mnist"]) == 0
+    assert cli.main(["check", "--systems", "flowpp"]) == 1
+    assert cli.main(["check", "--datasets", "digits", "--systems", "glow"]) == 0
     assert cli.main(["check", "--systems", "glow", "--accept", "a part"]) == 2

@@ -117,6 +117,11 @@ def test_a_metric_that_is_not_declared_is_an_error_that_says_where_to_declare_it
         collect("quick", workdir)
 
 
+def test_a_run_of_another_folder_is_not_taken_for_the_one_of_its_name_here(workdir):
+    with pytest.raises(ConfigError, match="is not in data/runs of this folder"):
+        collect("quick", [f"/elsewhere/{workdir[0]}", *workdir[1:]])
+
+
 @pytest.mark.parametrize("scale", ["quick", "laptop", "equal-images", "cpu-hours", "gpu-hour"])
 def test_the_references_made_before_have_declared_metrics_only(scale, workdir):
     reference = Path(__file__).parents[2] / "reports" / "reference" / scale / "metrics.csv"

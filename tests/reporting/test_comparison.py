@@ -1,10 +1,15 @@
 """`marscf compare`: what it prints of runs whose numbers are known."""
 
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from marscf.errors import ConfigError
+from marscf.evaluation.measured import read_per_image
+from marscf.evaluation.measurements import write_per_image
+from marscf.files import digest, read_json, write_json
 from marscf.reporting import comparison
 from marscf.reporting.comparison import compare, text
 
@@ -22,7 +27,7 @@ def test_best_values_are_marked_whichever_way_is_better(workdir):
     score = next(cells for name, cells in table.items() if name.startswith("IS"))
     assert [cell.endswith(" <") for cell in score] == [False, True]
     assert not any("<" in cell for cell in table["parameters"])
-    gap = {"metric": "generalisation_gap", "value": 0.1, "stderr": 0.01}
+    gap = {"metric": "generalisation_gap", "value": 0.1, "stderr": 0.01, "n": 9}
     assert not any("<" in cell for cell in comparison._cells([gap, {**gap, "value": 0.2}]))
 
 
@@ -40,8 +45,10 @@ def test_difference_within_chance_says_so(workdir, another_run):
     assert "(within chance, one seed each)" in compare([GLOW, str(other)])[-1][2]
 
 
-def test_runs_scored_on_different_numbers_of_images_are_paired_over_those_that_both_have(workdir, another_run):
-    other = another_run("glow", 1.9, 1)
+def test_runs_scored_on_different_numbers_of_images_are_paired_over_those_that_both_have(
+    workdir, another_run
+):
+    other = Path(another_run("glow", 1.9, 1))
     scores = read_per_image(other)
     few = replace(scores, scores=scores.scores[:100])
     content = read_json(other / "likelihood.json")
@@ -50,7 +57,8 @@ def test_runs_scored_on_different_numbers_of_images_are_paired_over_those_that_b
         if entry["metric"] == "bits_per_dim":
             entry |= {"value": bits.mean(), "stderr": bits.std(ddof=1) / 10, "n": 100}
     content["per_image_sha256"] = write_per_image(other, few)
-    write_again(other / "likelihood.json", content)
+    del content["digest"]
+    write_json(other / "likelihood.json", {**content, "digest": digest(content)})
     table = rows(compare([GLOW, str(other)]))
     assert [cell.rpartition(" ")[2] for cell in table["bits/dim"]] == ["360)", "100)"]  # none is marked
     found = table["bits/dim more than the first"][1]
@@ -76,6 +84,7 @@ def test_text_has_a_column_for_each_run(workdir):
         ([GLOW], "two different runs"),
         ([GLOW, GLOW], "two different runs"),
         ([GLOW, "data/runs/laptop/mnist/glow/seed0"], "numbers of digits and mnist cannot be compared"),
+        (["/elsewhere/quick/digits/glow/seed0", AFFINE], "is not in data/runs of this folder"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(workdir, paths, message):

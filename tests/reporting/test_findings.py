@@ -1,9 +1,11 @@
+import io
 from pathlib import Path
 
+import pandas
 import pytest
 
 from marscf.reporting.collect import collect, read_metrics
-from marscf.reporting.findings import VERDICTS, findings, headlines, plain
+from marscf.reporting.findings import VERDICTS, _faster, findings, headlines, plain
 
 PRIOR, LEAST = "A mAR prior", "Every system"
 
@@ -33,6 +35,17 @@ def test_one_seed_decides_nothing_and_its_difference_is_shown(workdir):
     text = plain(found.evidence)
     assert "mAR-SCF (affine) 1.800 ± 0.010 against Glow 1.900 ± 0.010; better by 0.1000 ± 0.0014" in text
     assert "the error is only of 360 test images, image by image; another seed may change more" in text
+
+
+def test_a_growing_lead_needs_two_sides_that_both_were_timed_at(workdir, another_run):
+    another_run("marscf-mixlogcdf", 1.8, 0)
+    path = Path("reports/quick/sampling_speed.csv")
+    lines = path.read_text().splitlines()
+    ours = [line.replace("marscf-affine", "marscf-mixlogcdf") for line in lines if line.startswith("marscf")]
+    for sides, verdict in (((), "unmeasured"), (("8",), "unmeasured"), (("8", "16"), "holds")):
+        kept = [line for line in ours if line.split(",")[1] in sides]
+        frame = pandas.read_csv(io.StringIO("\n".join([*lines, *kept])))
+        assert _faster("a claim", frame).verdict == verdict
 
 
 @pytest.mark.parametrize(

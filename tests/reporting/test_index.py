@@ -158,6 +158,7 @@ def test_a_narrowed_page_shows_its_own_selection_alone(workdir, another_run):
     collect("quick", histogram)
     made("table_likelihood", histogram)
     page = write_index("quick").read_text()
+    assert page.count("--config scale=quick systems=histogram</code>") == 2  # the page's own, and the table's
     found = Page(page)
     assert {link[1:] for link in found.links} <= set(found.ids)
     assert "table_likelihood" in found.ids

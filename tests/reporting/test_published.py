@@ -1,6 +1,8 @@
+import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from marscf.config import load_config
 from marscf.reporting.published import (
@@ -85,15 +87,30 @@ def test_three_seeds_bring_their_own_tolerance():
 @pytest.mark.parametrize(
     ("value", "kind", "words"),
     [
-        (3.76, "undecided", "0.520 above; scale {}: smaller model, less training"),
+        (3.76, "undecided", "0.520 above; scale {}: not the published size and training"),
         (3.24, "undecided", "0.000 below; scale {}"),
-        (3.22, "doubtful", "0.020 below, but not the same setting (scale {}: smaller model, less training)"),
+        (
+            3.22,
+            "doubtful",
+            "0.020 below, but not the same setting (scale {}: not the published size and training)",
+        ),
     ],
 )
 def test_smaller_scales_neither_reproduce_nor_are_praised(scale, value, kind, words):
     found = against(seeds(value, value, value, scale=scale), "3.24")
     assert found.kind == kind and words.format(scale) in found.text
     assert "reproduced" not in found.text and "better" not in found.text
+
+
+@pytest.mark.parametrize(("change", "kind"), [({}, "reproduced"), ({"training": {"steps": 7}}, "undecided")])
+def test_a_scale_that_trains_as_scale_paper_does_can_reproduce_a_number(workplace, change, kind):
+    config = workplace / "config"
+    source = config.resolve()
+    config.unlink()
+    shutil.copytree(source, config)
+    mine = {"name": "mine", "description": "", "datasets": ["cifar10"], "like": "paper", **change}
+    (config / "scales/mine.yaml").write_text(yaml.safe_dump(mine))
+    assert against(seeds(3.24, 3.24, 3.24, scale="mine"), "3.24").kind == kind
 
 
 @pytest.mark.parametrize("scale", ["official", "published"])

@@ -86,6 +86,28 @@ def test_a_change_runs_only_what_depends_on_it(reproduced, file, change, retrain
         assert measured == set(retrained)
 
 
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("systems/glow.yaml", {"title": "GLOW"}),
+        ("systems/glow.yaml", {"colour": "#112233"}),
+        ("systems/glow.yaml", {"in_paper": False}),
+        ("datasets/digits.yaml", {"title": "Figures"}),
+        ("scales/quick.yaml", {"description": "small"}),
+    ],
+)
+def test_a_change_of_words_draws_anew_and_measures_nothing(reproduced, file, change):
+    path = reproduced.root / "config" / file
+    original = path.read_text()
+    reproduced.change(f"config/{file}", change)
+    try:
+        planned = reproduced.planned()
+    finally:
+        path.write_text(original)
+    assert {"reports/quick/index.html", "reports/quick/tables/table_likelihood.html"} <= planned
+    assert not any(name.startswith("data/") for name in planned)
+
+
 def test_a_new_option_with_a_default_retrains_nothing(reproduced):
     """Nor does a new setting of training: what a run does not know of has its default."""
     changes = {

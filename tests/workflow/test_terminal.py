@@ -168,6 +168,18 @@ def test_jobs_at_once_share_the_time_left():
     assert jobs.left() == pytest.approx((2 * 100 + 2 * 60) / 2, rel=0.01)
 
 
+def test_one_long_job_is_not_shared_by_those_that_wait_for_it():
+    jobs = Jobs()
+    jobs.expect({"train": 4, "figure": 12, "total": 16})
+    for number in (1, 2, 3):
+        jobs.begin(number, Job("train", {}, ["a/receipt.json"], []))
+        jobs.running[number].began -= 3600
+    for number in (1, 2, 3):
+        jobs.end(number)
+    jobs.begin(4, Job("train", {}, ["b/receipt.json"], []))
+    assert jobs.left() == pytest.approx(3600, rel=0.01)
+
+
 def test_a_training_that_runs_tells_how_long_one_takes(tmp_path, monkeypatch):
     monkeypatch.setattr("snakemake_logger_plugin_marscf.jobs.run_config", _config_of(steps=200))
     log = tmp_path / "log.jsonl"
