@@ -87,8 +87,10 @@ def _walks(model: FlowModel, study: Interpolation) -> Part:
     tests, inner = max(study.pairs, study.score_pairs), study.points - 2
     points = inner * (tests + len(all_choices(study)) * study.validation_pairs)
     # one point of each pair, moved a few times: what comes before and after is left out
-    pairs = _size(model, max(1, study.batch_size // inner * inner))
-    images = _validation_images(model, study.dataset, 2 * pairs).unflatten(0, (pairs, 2))
+    wanted = _size(model, max(1, study.batch_size // inner * inner))
+    images = _validation_images(model, study.dataset, 2 * wanted)
+    pairs = len(images) // 2  # a small dataset has fewer
+    images = images[: 2 * pairs].unflatten(0, (pairs, 2))
     units, way = Units([1.0] * len(model.latent_shapes), 1.0), Choice(study.density, study.lambdas[0])
 
     def move(iterations: int) -> None:

@@ -57,3 +57,9 @@ def test_times_are_those_of_the_model_times_the_images(slow):
 def test_a_run_is_not_measured_for_what_its_scale_leaves_out(digits, make_run):
     line = foresee(make_run("iterative"), "cpu")
     assert "likelihood of" in line and "FID" not in line and "interpolation" not in line
+
+
+def test_a_dataset_with_fewer_validation_images_than_a_batch_is_foreseen_too(slow, monkeypatch):
+    monkeypatch.setattr(foresight, "_size", lambda model, batch_size: 10_000)  # as on a GPU
+    monkeypatch.setattr(foresight, "_second_call", lambda call: (call(), 1.0)[1])
+    assert "interpolation (" in foresee(slow, "cpu", 40)
