@@ -22,7 +22,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--show", action="store_true", help="print what was tried, as Markdown, and try nothing"
     )
     parser.add_argument("--device", default="auto", help=HELP)
-    parser.epilog = """writes  reports/tuning/SCALE.csv   a row for each trial; a call goes on from it
+    parser.epilog = """writes  reports/tuning/SCALE.csv   a row for each trial; one that was tried with the
+                                   same config, code and minutes is not tried again
 example:
   marscf tune --scale laptop --datasets mnist --systems glow,mine"""
 
