@@ -1,6 +1,7 @@
 """Fixtures that several test modules share."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +44,15 @@ def workplace(tmp_path, monkeypatch) -> Path:
     (tmp_path / "config").symlink_to(REPOSITORY / "config")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def own_config(workplace) -> Path:
+    """A copy of `config/` to edit, in such a working directory."""
+    config = workplace / "config"
+    config.unlink()
+    shutil.copytree(REPOSITORY / "config", config)
+    return config
 
 
 @pytest.fixture

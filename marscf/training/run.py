@@ -22,7 +22,6 @@ from marscf.settings import NAMES, TrainingSettings
 from marscf.training import receipt
 from marscf.training.interrupt import Stop
 
-ASIDE = Path("superseded") / "finished"  # what was there before a training `again`, until that is done
 CODE = ".code.json"  # which code a training that is not finished had, by its config and data
 
 
@@ -49,7 +48,7 @@ def train_run(
         line = f"{folder} is finished ({finished['steps']} steps)"
         print(f"marscf train: {other_code(folder, config.model) or line}", file=sys.stderr)
         return finished
-    from marscf.training.train import train
+    from marscf.training.train import ASIDE, train
 
     begun = any(folder.glob("state-*.pt")) and not (folder / ASIDE).exists()  # else it is what began anew
     return train(folder, config, data_digest, device, stop or Stop(), anew=again and bool(finished or begun))

@@ -19,7 +19,7 @@ from marscf.files import read_json, write_json
 from marscf.models.base import DensityModel
 from marscf.runs import FINISHED, RECEIPT, config_hash
 from marscf.settings import RunConfig
-from marscf.training.checkpoints import Checkpoints
+from marscf.training.checkpoints import SUPERSEDED, Checkpoints
 from marscf.training.distributed import Processes, joined
 from marscf.training.finish import finish
 from marscf.training.interrupt import Stop
@@ -27,9 +27,11 @@ from marscf.training.lock import locked
 from marscf.training.log import LOG, say
 from marscf.training.loop import Training
 from marscf.training.receipt import peak_memory
-from marscf.training.run import ASIDE, CODE
+from marscf.training.run import CODE
 from marscf.training.state import Record
 from marscf.training.validation import Validation
+
+ASIDE = Path(SUPERSEDED) / "finished"  # what was there before a training `again`, until that is done
 
 
 def train(

@@ -1,6 +1,5 @@
 """`marscf tune`: what a trial changes, its equal time, and the table of what was tried."""
 
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -57,16 +56,6 @@ def test_trials_are_run_once_each_and_shown(workplace, capsys):
     again = read_rows(workplace / "reports/tuning/quick.csv")
     assert again[:2] == rows and [row["trial"] for row in again[2:]] == ["as it is", "learning rate × 2"]
     assert len(markdown(again).splitlines()) == len(markdown(rows).splitlines())  # the newest alone
-
-
-@pytest.fixture
-def own_config(workplace):
-    """A copy of config/ to edit."""
-    config = workplace / "config"
-    source = config.resolve()
-    config.unlink()
-    shutil.copytree(source, config)
-    return config
 
 
 def test_a_trial_of_a_setting_that_was_edited_since_is_tried_again(own_config, capsys):

@@ -61,6 +61,17 @@ def test_a_deleted_figure_is_remade_alone(reproduced):
     assert figure.read_bytes() == before
 
 
+def planned_after(checkout, file, change):
+    """What would be made after a change of a file of config/, which is taken back."""
+    path = checkout.root / "config" / file
+    original = path.read_text()
+    checkout.change(f"config/{file}", change)
+    try:
+        return checkout.planned()
+    finally:
+        path.write_text(original)
+
+
 @pytest.mark.parametrize(
     ("file", "change", "retrained", "kept"),
     [
@@ -70,13 +81,7 @@ def test_a_deleted_figure_is_remade_alone(reproduced):
     ],
 )
 def test_a_change_runs_only_what_depends_on_it(reproduced, file, change, retrained, kept):
-    path = reproduced.root / "config" / file
-    original = path.read_text()
-    reproduced.change(f"config/{file}", change)
-    try:
-        planned = reproduced.planned()
-    finally:
-        path.write_text(original)
+    planned = planned_after(reproduced, file, change)
     trained = {name.split("/")[-3] for name in planned if name.endswith("receipt.json")}
     assert trained == set(retrained)
     assert planned and not any(name.startswith("data/datasets") for name in planned)
@@ -97,13 +102,7 @@ def test_a_change_runs_only_what_depends_on_it(reproduced, file, change, retrain
     ],
 )
 def test_a_change_of_words_draws_anew_and_measures_nothing(reproduced, file, change):
-    path = reproduced.root / "config" / file
-    original = path.read_text()
-    reproduced.change(f"config/{file}", change)
-    try:
-        planned = reproduced.planned()
-    finally:
-        path.write_text(original)
+    planned = planned_after(reproduced, file, change)
     assert {"reports/quick/index.html", "reports/quick/tables/table_likelihood.html"} <= planned
     assert not any(name.startswith("data/") for name in planned)
 
