@@ -22,7 +22,7 @@ from marscf.settings import NAMES, TrainingSettings
 from marscf.training import receipt
 from marscf.training.interrupt import Stop
 
-CODE = ".code.json"  # which code a training that is not finished had, by its config and data
+CODE = "state-code.json"  # beside the states: which code trained them, by config and data
 
 
 def train_run(

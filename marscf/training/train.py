@@ -52,12 +52,13 @@ def train(
             if processes.first:
                 _put_aside(folder)
             processes.from_first(None)  # the others wait
-        code = processes.from_first(
-            _code(folder, config, data_digest, now, anew) if processes.first else None
-        )
         if models.model_class(config.model).closed_form:
+            code = now
             model, record = _fit(folder, config, processes, stop)
         else:
+            code = processes.from_first(
+                _code(folder, config, data_digest, now, anew) if processes.first else None
+            )
             state = Training(folder, config, data_digest, processes).run(stop)
             model, record = state.averaged, state.record
             if state.best is not None:
