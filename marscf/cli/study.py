@@ -17,9 +17,10 @@ examples (marscf study STUDY --help says what each measures and writes):
   marscf study latents data/runs/quick/digits/marscf-affine/seed0"""
 
 SPEED = """\
-Time a batch's drawing over image sides for all systems (Fig. 7). Models are built from config/: a system's
-options at the scale, its levels growing with log2 N so that the last level's side stays the same (Lemma A.1).
-Weights are fresh but for iterative inverses, which get those of the scale's trained run where there is one.
+Time a batch's drawing over image sides for a scale's systems (Fig. 7). Models are built from config/: a
+system's options at the scale, its levels growing with log2 N so that the last level's side stays the same
+(Lemma A.1). Weights are fresh but for iterative inverses, which get those of the scale's trained run where
+there is one.
 Settings: studies.sampling_speed in config/scales/SCALE.yaml.
 
 writes  reports/SCALE/sampling_speed.csv   one row a repeat, milliseconds of a whole batch
@@ -75,7 +76,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--systems",
         metavar="A,B",
         type=names,
-        help="some of config/systems (default: all with sampling depth)",
+        help="some of config/systems (default: the scale's with sampling depth)",
     )
     speed.add_argument("--out", metavar="FILE", type=Path, help="default: reports/SCALE/sampling_speed.csv")
     walk = add("interpolate", "paths between real images (Figs. 11, 12)", INTERPOLATE)

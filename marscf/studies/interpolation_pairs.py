@@ -1,5 +1,7 @@
 """What the interpolation study starts from: pairs of images, their exact latents, the units of both."""
 
+import copy
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -40,7 +42,7 @@ def choose_pairs(dataset: str, split: str, count: int) -> np.ndarray:
 
 @torch.no_grad()
 def exact_latents(model: FlowModel, images: Tensor) -> tuple[FlowModel, list[Tensor]]:
-    """Return the model and the images' latents in a precision in which decoding gives the images back.
+    """Return a model and the images' latents in a precision in which decoding gives the images back.
 
     Float32, or else float64. Raises `EvaluationError` where neither does.
     """
@@ -49,7 +51,7 @@ def exact_latents(model: FlowModel, images: Tensor) -> tuple[FlowModel, list[Ten
         wrong = (model.to_discrete(model.decode(latents)) != images).flatten(1).any(1)
         if not wrong.any():
             return model, latents
-        model = model.double()
+        model = copy.deepcopy(model).double()  # the next images begin in float32 again
     raise EvaluationError(
         f"interpolation: {int(wrong.sum())} of {len(images)} images do not come back from their latents, "
         "not even in float64: this flow's inverse is not exact enough"

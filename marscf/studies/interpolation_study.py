@@ -96,7 +96,7 @@ def all_choices(settings: Interpolation) -> list[Choice]:
 class Study:
     """The walks of one run, collected for its three files."""
 
-    def __init__(self, folder: Path, device: str, images: int | None = None, scored: bool = True):
+    def __init__(self, folder: Path, device: str, images: int | None, scored: bool, as_trial: bool):
         run = Run.from_path(folder)
         self.dataset = run.dataset
         settings, fidelity = settings_of(run)
@@ -115,7 +115,8 @@ class Study:
         self.t = np.linspace(0, 1, self.settings.points)
         weights, data = sha256_file(folder / WEIGHTS), read_manifest(self.dataset)["digest"]
         depends_on = [self.settings.model_dump(), of_units, weights, data, behind("interpolate", type(model))]
-        self.parts = folder / f"{PARTS}-{digest(depends_on)[:16]}"
+        parts = folder / f"{PARTS}-{digest(depends_on)[:16]}"
+        self.parts = trial(parts) if as_trial else parts
         self.points: list[list[Any]] = []
         self.scores: list[list[Any]] = []
 
@@ -144,7 +145,8 @@ def interpolate_run(
     latents.
     """
     folder = Path(folder)
-    study = Study(folder, device, images, scored)
+    as_trial = not report and (images is not None or not scored)
+    study = Study(folder, device, images, scored, as_trial)
     settings = study.settings
     if settings.validation_pairs:
         study.measure("val", settings.validation_pairs, [LINE, *all_choices(settings)])
@@ -153,7 +155,7 @@ def interpolate_run(
     pairs, walks = study.measure("test", max(settings.pairs, settings.score_pairs), [LINE, shown])
 
     written = [folder / f"interpolation{end}" for end in (".npz", ".csv", "_scores.csv")]
-    if not report and (images is not None or not scored):
+    if as_trial:
         written = list(map(trial, written))
     with replacing(written[0]) as temporary:
         np.savez_compressed(
@@ -169,8 +171,8 @@ def interpolate_run(
         )
     _write_csv(written[1], COLUMNS, study.points)
     _write_csv(written[2], SCORE_COLUMNS, study.scores)
-    for stale in folder.glob(f"{PARTS}-*"):
-        shutil.rmtree(stale)
+    for finished in folder.glob(f"{study.parts.name.rpartition('-')[0]}-*"):  # a trial leaves the others
+        shutil.rmtree(finished)
     return written
 
 

@@ -80,14 +80,14 @@ class Timing:
 
 
 def plan(config: Config, scale: str, systems: list[str] | None = None) -> dict[str, list[Point]]:
-    """Return the points of the sweep by system, small sides first; `systems` None is all but the excluded.
+    """Return the points of the sweep by system, small sides first; without `systems` those of the scale.
 
     Options and grey levels are those for `studies.sampling_speed.dataset`: of the runs that are there, where
     they are published checkpoints. Raises `ConfigError` for unknown names.
     """
     the_scale = config.scale(scale)
     settings = the_scale.studies.sampling_speed
-    names = systems or [name for name in config.systems if name not in settings.exclude]
+    names = systems or [name for name in config.systems_of(scale) if name not in settings.exclude]
     if the_scale.published:
         names = [name for name in names if own_config(_run(config, scale, name).path)]
     points: dict[str, list[Point]] = {}

@@ -11,9 +11,9 @@ def levels_at(side: int, base_side: int, base_levels: int) -> int:
     """Return the number of levels at an image side: `base_levels` at `base_side`, growing with log2 N.
 
     So the last level has the same side whatever N, as Lemma A.1 (arXiv 2004.03891) needs for O(N). One level
-    at least.
+    at least, but none for a model without levels.
     """
-    return max(1, base_levels + round(math.log2(side / base_side)))
+    return base_levels and max(1, base_levels + round(math.log2(side / base_side)))
 
 
 def sequential_steps(channels: int, levels: int) -> int:

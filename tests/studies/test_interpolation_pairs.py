@@ -37,8 +37,11 @@ def test_float64_serves_where_float32_does_not_give_the_images_back():
             return y if y.dtype == torch.float64 else y + 0.1
 
     images = torch.randint(0, 17, (4, 1, 4, 4), dtype=torch.uint8)
-    model, latents = exact_latents(Coarse((1, 4, 4), 17), images)
+    given = Coarse((1, 4, 4), 17)
+    precision = {value.dtype for value in given.state_dict().values()}
+    model, latents = exact_latents(given, images)
     assert latents[0].dtype == torch.float64 and torch.equal(model.to_discrete(model.decode(latents)), images)
+    assert {value.dtype for value in given.state_dict().values()} == precision == {torch.float32}
 
     class Wrong(TwoModes):
         def decode(self, latents):

@@ -59,6 +59,14 @@ def test_fewer_repeats_where_they_are_asked_for(place):
     assert {row["repeat"] for row in read("reports/tiny/sampling_speed.csv")} == {"0", "1", "2"}
 
 
+def test_without_names_the_systems_of_the_scale_are_timed(place):
+    config = Path("config/scales/tiny.yaml")
+    config.write_text(config.read_text() + "systems: [two-modes]\n")
+    loading._load.cache_clear()
+    assert list(plan(load_config(), "tiny")) == ["two-modes"]
+    assert list(plan(load_config(), "tiny", ["iterative"])) == ["iterative"]
+
+
 def test_published_checkpoints_are_timed_with_their_own_options(place, make_run):
     """Systems without a checkpoint for the sweep's dataset are left out."""
     config = Path("config/scales/tiny.yaml")

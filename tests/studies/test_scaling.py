@@ -11,6 +11,7 @@ def test_levels_keep_the_last_levels_side():
     assert levels == {8: 1, 16: 2, 32: 3, 64: 4, 128: 5}
     assert {side >> count for side, count in levels.items()} == {4}
     assert levels_at(2, 32, 3) == 1
+    assert [levels_at(side, 32, 0) for side in (8, 32, 128)] == [0, 0, 0]
 
 
 def test_sequential_steps_are_those_of_the_lemma_and_linear_in_the_side():
