@@ -6,7 +6,7 @@ from marscf.environment import given, switch
 from marscf.errors import ConfigError
 
 RUN_HELP = "data/runs/<scale>/<dataset>/<system>/seed<k>"
-SCALE_HELP = "a file in config/scales: quick, laptop, equal-images, cpu-hours, gpu-hour, paper, published"
+SCALE_HELP = "a file in config/scales: quick, laptop, cpu-hours, gpu-hour, paper, published"
 
 
 def positive(text: str) -> int:

@@ -13,6 +13,7 @@ import yaml
 from marscf.config import System as SystemSchema
 from marscf.config import load_config, loading, option_schema, parse, provenance, resolve
 from marscf.errors import ConfigError
+from marscf.models import build
 from marscf.runs import config_hash
 
 REPOSITORY = Path(__file__).parents[2]
@@ -37,15 +38,7 @@ def add_scale(folder, name="mine", **values):
 
 def test_every_scale_dataset_and_system_resolves():
     config = load_config(REPOSITORY / "config")
-    assert set(config.scales) == {
-        "quick",
-        "laptop",
-        "equal-images",
-        "cpu-hours",
-        "gpu-hour",
-        "paper",
-        "published",
-    }
+    assert set(config.scales) == {"quick", "laptop", "cpu-hours", "gpu-hour", "paper", "published"}
     for scale in config.scales.values():
         for dataset in scale.datasets:
             for system in [] if scale.published else config.systems:
@@ -95,14 +88,29 @@ def test_a_scale_may_be_like_one_that_is_like_a_third(folder):
     assert last.options == first.options
 
 
-def test_glow_sees_as_many_images_as_mar_scf_at_equal_images():
+@pytest.mark.parametrize(
+    ("scale", "dataset"), [("laptop", "mnist"), ("laptop", "cifar10"), ("cpu-hours", "cifar10")]
+)
+def test_the_affine_control_is_glow_with_the_images_of_mar_scf(scale, dataset):
     config = load_config(REPOSITORY / "config")
-    glow, longer = (resolve(config, scale, "cifar10", "glow", 0) for scale in ("equal-images", "cpu-hours"))
-    other = resolve(config, "cpu-hours", "cifar10", "marscf-affine", 0)
-    assert glow.options == longer.options and glow.training == replace(
-        longer.training, steps=other.training.steps
-    )
-    assert glow.training.batch_size == other.training.batch_size
+    systems = ("gaussian-affine", "glow", "marscf-affine")
+    control, glow, ours = (resolve(config, scale, dataset, system, 0) for system in systems)
+    assert (control.model, control.options) == (glow.model, glow.options)
+    assert control.training == replace(glow.training, steps=ours.training.steps)
+    assert control.training == ours.training
+
+
+@pytest.mark.parametrize(
+    ("scale", "dataset"),
+    [("quick", "digits"), ("laptop", "mnist"), ("laptop", "cifar10"), ("gpu-hour", "mnist")],
+)
+@pytest.mark.parametrize("coupling", ["affine", "mixlogcdf"])
+def test_controls_have_as_many_parameters_and_images_as_mar_scf(scale, dataset, coupling):
+    config = load_config(REPOSITORY / "config")
+    runs = [resolve(config, scale, dataset, f"{prior}-{coupling}", 0) for prior in ("gaussian", "marscf")]
+    control, ours = (sum(value.numel() for value in build(run).parameters()) for run in runs)
+    assert control == pytest.approx(ours, rel=0.05)
+    assert runs[0].training == runs[1].training
 
 
 def test_scales_that_are_like_each_other_are_refused(folder):

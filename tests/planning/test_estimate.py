@@ -95,7 +95,7 @@ def test_jobs_that_run_at_once_share_the_time_and_the_sweep_runs_alone():
 
 def test_the_next_smaller_scale_is_named():
     config = load_config()
-    scales = ["quick", "laptop", "equal-images", "cpu-hours", "gpu-hour", "paper"]
+    scales = ["quick", "laptop", "cpu-hours", "gpu-hour", "paper"]
     names = [estimate.smaller_scale(work.select(config, name)) for name in scales]
     assert names == [None, *scales[:-1]]
 

@@ -122,7 +122,7 @@ def test_a_run_of_another_folder_is_not_taken_for_the_one_of_its_name_here(workd
         collect("quick", [f"/elsewhere/{workdir[0]}", *workdir[1:]])
 
 
-@pytest.mark.parametrize("scale", ["quick", "laptop", "equal-images", "cpu-hours", "gpu-hour"])
+@pytest.mark.parametrize("scale", ["quick", "laptop", "cpu-hours", "gpu-hour"])
 def test_the_references_made_before_have_declared_metrics_only(scale, workdir):
     reference = Path(__file__).parents[2] / "reports" / "reference" / scale / "metrics.csv"
     assert len(read_metrics(reference))
