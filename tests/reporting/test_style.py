@@ -29,10 +29,10 @@ def add(workdir):
 
 
 def test_a_system_is_called_and_coloured_as_its_file_says(add):
-    add("mine", title="My flow", colour="#123456", order=15)
+    add("mine", title="My flow", colour="#123456", order=12)
     assert sources.system_title("mine") == "My flow"
     assert style.looks(["mine"])["mine"]["color"] == "#123456"
-    assert list(load_config().systems)[:3] == ["glow", "mine", "marscf-affine"]
+    assert list(load_config().systems)[:3] == ["glow", "mine", "gaussian-affine"]
 
 
 def test_a_system_without_a_colour_gets_one_that_stays(add):
