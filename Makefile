@@ -14,7 +14,7 @@ UV ?= uv
 # uv, where it is there: the same lock, several times as fast
 PIP_INSTALL = $(if $(shell command -v $(UV)),$(UV) pip install --quiet --python $(BIN)/python,$(BIN)/pip install --quiet \
     --disable-pip-version-check)
-SCALE ?= $(or $(shell sed -n 's/^scale: *\([a-z0-9-]*\).*/\1/p' config/config.yaml),quick)
+SCALE ?= $(or $(shell sed -nE "s/^scale: *[\"']?([a-z0-9.-]+).*/\1/p" config/config.yaml),quick)
 PYTHON_FILES := marscf snakemake_logger_plugin_marscf tests workflow
 SNAKE_FILES := Snakefile workflow/rules
 

@@ -58,7 +58,8 @@ def default_scale() -> str:
     """The scale of `config/config.yaml`. Raises `ConfigError` where it names none."""
     from marscf.config import read_yaml
 
-    if not (scale := read_yaml("config/config.yaml").get("scale")):
+    settings = read_yaml("config/config.yaml")
+    if not (isinstance(settings, dict) and (scale := settings.get("scale"))):
         raise ConfigError("config/config.yaml: scale: is missing; --scale NAME names one")
     return str(scale)
 

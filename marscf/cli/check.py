@@ -61,6 +61,10 @@ def run(args: argparse.Namespace) -> int:
                 raise MarscfError(f"nothing to compare: {measured} and {reference} have no {column} {name}")
         if chosen:
             tables = [table[table[column].isin([*chosen, REAL])] for table in tables]
+    if not any(table["system"].ne(REAL).any() for table in tables):
+        raise MarscfError(
+            f"nothing to compare: {measured} and {reference} have nothing of these systems there"
+        )
     metrics, expected = tables
     cells = [*guards(metrics), *compare(metrics, expected)]
     print(f"{measured} against {reference}\n\n{report(cells)}")

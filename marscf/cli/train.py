@@ -20,7 +20,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="stop cleanly after so long, with exit code 75: 90s, 9m, 2h, 1h30m (default: "
         "$MARSCF_TIME_LIMIT, else none)",
     )
-    parser.add_argument("--again", action="store_true", help="train a finished run anew")
+    parser.add_argument(
+        "--again", action="store_true", help="train anew what is finished, or was begun by other code"
+    )
     parser.epilog = """examples:
   marscf train data/runs/quick/digits/marscf-affine/seed0
   marscf train data/runs/paper/cifar10/glow/seed0 --device cuda:1 --time-limit 11h30m

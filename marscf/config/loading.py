@@ -127,6 +127,8 @@ def _check_likes(config: Config, scale: Scale) -> None:
 def _check_system(config: Config, system: System) -> None:
     """Raise `ConfigError` where a system has an unknown option, setting, scale or dataset."""
     path = config.files["systems", system.name]
+    if system.control_of:
+        _pick(config.systems, f"system in {path}: control_of:", system.control_of)
     parse(option_schema(system.model), system.options, f"{path}: options")
     parse(training_schema(), system.training, f"{path}: training")
     for name, overrides in system.scales.items():

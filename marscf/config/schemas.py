@@ -63,6 +63,9 @@ class System(Strict):
     model: str  # module.Class in marscf.models, or importable from elsewhere
     cite: str  # paper
     in_paper: bool = True  # whether the mAR-SCF paper has it; the report marks the others
+    control_of: Name | None = (
+        None  # the system whose images it sees too; its training time is not one to compare at
+    )
     options: dict[str, Any]  # arguments of the model's constructor, the paper's values
     training: dict[str, Any] = {}  # what differs from the scale's
     scales: dict[str, ScaleOverrides] = {}

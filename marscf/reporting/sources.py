@@ -34,6 +34,12 @@ def in_paper(name: str) -> bool:
     return name not in known or known[name].in_paper
 
 
+def control_of(name: str) -> str | None:
+    """The system that one is a control of, with as many images; None where it is none."""
+    known = load_config().systems
+    return known[name].control_of if name in known else None
+
+
 def explained(names: Iterable[str]) -> str:
     """What the mark of systems says, for the end of a caption; nothing where none has it."""
     return "" if all(map(in_paper, names)) else f"; {MARK} not in the paper"

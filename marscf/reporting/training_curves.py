@@ -136,21 +136,26 @@ def _range(logs: Iterable["pandas.DataFrame"]) -> tuple[float, float]:
 def equal_time(runs: Sequence[str]) -> Table:
     """Validation bits/dim of each system after equal times, up to that of the dataset's shortest run.
 
-    The table also has the cost of each: its parameters, and the images that it had seen by then.
+    Controls, which are for equal images, do not count for that. The table also has the cost of each: its
+    parameters, and the images that it had seen by then.
     """
     caption = (
         "Lowest validation bits/dim until equal times of training, mean over a system's seeds; T is the time "
-        "that the dataset's shortest run took"
+        "that the dataset's shortest run took, but for controls: those are for equal images"
     )
     columns = ["dataset", "system", "parameters", "T (minutes)", *QUARTERS.values(), "images seen at T"]
     table = Table(caption, [*columns, "its end", "minutes", "images seen"])
     logs = {run: log for run, log in _logs(runs).items() if log["minutes"].notna().any()}
     shortest: dict[str, float] = {}
     systems: dict[tuple[str, str], list[str]] = {}
-    for run, log in logs.items():
+    for run in logs:
         of = Run.from_path(run)
-        shortest[of.dataset] = min(log["minutes"].max(), shortest.get(of.dataset, math.inf))
         systems.setdefault((of.dataset, of.system), []).append(run)
+    for dataset in dict.fromkeys(dataset for dataset, _ in systems):
+        names = [name for of, name in systems if of == dataset]
+        names = [name for name in names if not sources.control_of(name)] or names
+        of_these = [run for name in names for run in systems[dataset, name]]
+        shortest[dataset] = min(logs[run]["minutes"].max() for run in of_these)
     for (dataset, system), own in systems.items():
         times = [share * shortest[dataset] for share in QUARTERS]
         cells = [Cell(sources.dataset_title(dataset), dataset), Cell(sources.system_title(system), system)]
@@ -166,14 +171,21 @@ def equal_time(runs: Sequence[str]) -> Table:
 
 
 def _seen(log: "pandas.DataFrame", minutes: float) -> float:
-    """Images that a training had seen by then, in proportion to its minutes."""
-    share = min(1.0, minutes / log["minutes"].max())
-    return share * log["images"].max()
+    """Images that a training had seen by then, in proportion to its minutes; NaN where it ended before."""
+    if not math.isfinite(minutes):
+        return log["images"].max()
+    return minutes / log["minutes"].max() * log["images"].max() if _reaches(log, minutes) else math.nan
 
 
 def _lowest(log: "pandas.DataFrame", minutes: float) -> float:
-    """The lowest validation bits/dim until then, NaN before the first."""
+    """The lowest validation bits/dim until then; NaN before the first, and after the training's end."""
+    if math.isfinite(minutes) and not _reaches(log, minutes):
+        return math.nan
     return log.loc[log["minutes"] <= minutes * (1 + 1e-9), VALIDATION].min()
+
+
+def _reaches(log: "pandas.DataFrame", minutes: float) -> bool:
+    return log["minutes"].max() >= minutes * (1 - 1e-9)
 
 
 def _mean(metric: str, values: list[float], runs: list[str]) -> Cell:

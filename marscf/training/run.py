@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from marscf.code import behind
 from marscf.data.arrays import dataset_of
 from marscf.errors import ConfigError, MarscfError
 from marscf.files import read_json, remove_leftovers, seed_from
@@ -30,7 +31,8 @@ def train_run(
 ) -> dict[str, Any]:
     """Train a run until it is finished and return its receipt; a finished one only where it is to be `again`.
 
-    `again` begins anew, also where another call began; called once more, it goes on with what it began.
+    `again` begins anew, also where another call began; called once more, it goes on with what it began, but
+    where code was edited since.
 
     Raises `Interrupted` when stopped (everything is saved), `ConfigError` and `DataError` for bad input,
     `MarscfError` where the disk is full or training diverges for good.
@@ -44,14 +46,20 @@ def train_run(
     finished = receipt.restore(folder, config, data_digest)
     if finished and not again:
         remove_leftovers(folder, RECEIPT, FINISHED)
-        (folder / CODE).unlink(missing_ok=True)
         line = f"{folder} is finished ({finished['steps']} steps)"
         print(f"marscf train: {other_code(folder, config.model) or line}", file=sys.stderr)
         return finished
     from marscf.training.train import ASIDE, train
 
-    begun = any(folder.glob("state-*.pt")) and not (folder / ASIDE).exists()  # else it is what began anew
+    ours = (folder / ASIDE).exists() and _last_code(folder) == behind("train", config.model)
+    begun = any(folder.glob("state-*.pt")) and not ours  # by another call, or other code
     return train(folder, config, data_digest, device, stop or Stop(), anew=again and bool(finished or begun))
+
+
+def _last_code(folder: Path) -> str | None:
+    """The digest of the code that trained last, whatever config; None where it is not known."""
+    codes = list(read_json(folder / CODE).values()) if (folder / CODE).is_file() else []
+    return codes[-1][-1] if codes else None
 
 
 def _check_receipts(folder: Path) -> None:

@@ -66,8 +66,13 @@ def train(
         receipt = finish(folder, config, data_digest, model, record, processes, code)
         if processes.first:
             Checkpoints(folder, config, data_digest).finished()
-            (folder / CODE).unlink(missing_ok=True)
+            if (folder / CODE).exists():  # as its states do; those of other configs are gone
+                write_json(folder / CODE, {_training(config, data_digest): code.split("+")})
         return receipt
+
+
+def _training(config: RunConfig, data_digest: str) -> str:
+    return f"{config_hash(config)}-{data_digest}"
 
 
 def _code(folder: Path, config: RunConfig, data_digest: str, now: str, anew: bool) -> str:
@@ -76,10 +81,11 @@ def _code(folder: Path, config: RunConfig, data_digest: str, now: str, anew: boo
     They are kept in a file beside the states. A training whose states are there without it was begun by code
     that is not known.
     """
-    path, name = folder / CODE, f"{config_hash(config)}-{data_digest}"
+    path, name = folder / CODE, _training(config, data_digest)
     known = read_json(path) if path.is_file() else None
     before: list[str] = []
-    if not anew and any(folder.rglob("state-*.pt")):
+    states = [*folder.glob("state-*.pt"), *(folder / SUPERSEDED).glob("state-*.pt")]
+    if states and not anew:
         before = ["unknown"] if known is None else known.get(name, [])
     if before[-1:] != [now]:
         if before:
@@ -90,11 +96,19 @@ def _code(folder: Path, config: RunConfig, data_digest: str, now: str, anew: boo
 
 
 def _put_aside(folder: Path) -> None:
-    """Move all that was trained; its receipt last, so that it is finished as long as it is whole."""
+    """Move all that was trained; its receipt last, so that it is finished as long as it is whole.
+
+    What is aside already stays there: what is in its place was begun `again`, and is deleted.
+    """
     aside = folder / ASIDE
+    states = [path.name for path in folder.glob("state-*.pt")]
+    if (aside / RECEIPT).exists() and not (folder / RECEIPT).exists():
+        for name in (*states, LOG):
+            (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+        return
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    states = [path.name for path in folder.glob("state-*.pt")]
     for name in (*states, LOG, "tensorboard", models.WEIGHTS, FINISHED, RECEIPT):
         if (folder / name).exists():
             os.replace(folder / name, aside / name)

@@ -33,7 +33,7 @@ COLUMNS = [
         "batch_size",
         "images",
     ),
-    *("learning_rate", "seed", "host", "identity"),
+    *("learning_rate", "seed", "host", "identity", "settings"),
 ]
 PACE_STEPS = 20  # by which the time of a step is measured
 VALIDATIONS = 4  # in a trial
@@ -71,15 +71,18 @@ def tune(
 ) -> None:
     """Try what has not been tried, and print and write each result; None stands for all.
 
-    A trial is known where it was tried with the same config, code and minutes. Raises `ConfigError` for an
-    unknown name, and where a run has no validation images to judge it by.
+    A trial is known where it was tried with the same config, code, minutes and changes. Raises
+    `ConfigError` for an unknown name, and where a run has no validation images to judge it by.
     """
     config, tuning = load_config(), parse(Tuning, read_yaml(FILE), str(FILE))
     out, time_each = table(scale), minutes or tuning.minutes
     for name in trials or ():
         if name not in tuning.trials:
             raise ConfigError(f"no trial {name!r} in {FILE}{nearest(name, tuning.trials)}")
-    done = {(row["dataset"], row["system"], row["trial"], row["identity"]): row for row in read_rows(out)}
+    place, made_by = ("dataset", "system", "trial"), ("identity", "settings")
+    rows = read_rows(out)
+    done = {tuple(row[key] for key in (*place, *made_by)): row for row in rows}
+    newest = {tuple(row[key] for key in place): row for row in rows}
     for dataset in datasets or config.scale(scale).datasets:
         for system in systems or _trained(config):
             own = resolve(config, scale, dataset, system, seed)
@@ -90,12 +93,13 @@ def tune(
                 changed = changed_config(own, tuning.trials[name])
                 if changed is None:
                     continue
-                known = done.get((dataset, system, name, identity))
+                settings = digest(changed.to_json())[:16]
+                known = done.get((dataset, system, name, identity, settings))
                 folder = ROOT / scale / dataset / system / _slug(name) / f"seed{seed}"
                 row = known or try_one(folder, changed, time_each, device)
-                if not known:
+                if not known or known is not newest[dataset, system, name]:
                     names = {"dataset": dataset, "system": system, "trial": name}
-                    add_row(out, {**names, **row, "seed": seed, "identity": identity})
+                    add_row(out, {**names, **row, "seed": seed, "identity": identity, "settings": settings})
                 bits = float(row["validation_bits_per_dim"])
                 print(f"{dataset} {system:16} {name:28} {bits:.4f}{' (known)' if known else ''}", flush=True)
 
@@ -177,14 +181,16 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
-    """Return a table for each dataset and host: a line per trial, a column per system, its newest trials.
+    """Return a table for each dataset and host: a line per trial, a column per system.
 
-    "as it is" shows validation bits/dim, the other trials how far they are from it.
+    A system's trials are of one config, code and time: the newest that "as it is" was tried with. That line
+    shows validation bits/dim, the other lines how far they are from it.
     """
     text = []
     for dataset, host in dict.fromkeys((row["dataset"], row["host"]) for row in rows):
         of = [row for row in rows if (row["dataset"], row["host"]) == (dataset, host)]
         newest = {row["system"]: row["identity"] for row in of}
+        newest |= {row["system"]: row["identity"] for row in of if row["trial"] == BASE}
         of = [row for row in of if row["identity"] == newest[row["system"]]]
         systems = list(newest)
         bits = {(row["trial"], row["system"]): float(row["validation_bits_per_dim"]) for row in of}
@@ -203,9 +209,10 @@ def _cell(trial: str, value: float | None, base: float | None) -> str:
 
 
 def add_row(path: Path, row: dict[str, Any]) -> None:
-    """Add a trial to the table, which other processes may be adding to."""
+    """Put a trial at the end of the table, which other processes may be adding to; it is there once."""
+    row = {name: str(row[name]) for name in COLUMNS}
     with locked(path.parent):
-        write_rows(path, [*read_rows(path), row])
+        write_rows(path, [*(other for other in read_rows(path) if other != row), row])
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -181,11 +181,24 @@ def test_a_name_that_nothing_was_measured_of_is_refused(metrics, capsys, narrowe
     assert words in capsys.readouterr().err
 
 
+def test_a_system_that_was_not_measured_on_a_dataset_is_refused_there(metrics, capsys):
+    """Real images were, whatever the system."""
+    assert cli.main(["check", "--accept", "first measurements"]) == 0
+    real = metrics.iloc[:1].assign(system="real")
+    elsewhere = metrics[metrics["system"] == "glow"].assign(dataset="mnist")
+    write_metrics(pandas.concat([elsewhere, real]))
+    pandas.concat([elsewhere, real]).to_csv("reports/reference/quick/metrics.csv", index=False)
+    capsys.readouterr()
+    assert cli.main(["check", "--systems", "glow", "--datasets", "digits"]) == 2
+    assert "have nothing of these systems there" in capsys.readouterr().err
+
+
 def test_a_scale_that_no_file_names_is_asked_for(metrics, capsys):
-    Path("config/config.yaml").write_text("device: auto\n")
-    for command in ("check", "plan"):
-        assert cli.main([command]) == 2
-        assert "config/config.yaml: scale: is missing" in capsys.readouterr().err
+    for content in ("device: auto\n", "# nothing\n", "- quick\n"):
+        Path("config/config.yaml").write_text(content)
+        for command in ("check", "plan"):
+            assert cli.main([command]) == 2
+            assert "config/config.yaml: scale: is missing" in capsys.readouterr().err
 
 
 def test_narrowed_command_misses_nothing_else(metrics, capsys):

@@ -64,6 +64,22 @@ def test_three_seeds_of_both_decide(measured, glow, verdict):
     )
 
 
+@pytest.mark.parametrize(
+    ("metric", "value", "decided"),
+    [("parameters", 12000, True), ("parameters", 11000, False), ("images_seen", 38399, False)],
+)
+def test_a_control_that_is_not_alike_decides_nothing(measured, metric, value, decided):
+    metrics = measured(("gaussian-affine", 1.9, 0))
+    claim = "With affine couplings, and as many parameters and images"
+    assert finding(metrics, claim).verdict == "one-seed"
+    of_control = metrics["metric"].eq(metric) & metrics["system"].eq("gaussian-affine")
+    assert of_control.any()
+    metrics.loc[of_control, "value"] = value
+    found = finding(metrics, claim)
+    assert found.verdict == ("one-seed" if decided else "unmeasured")
+    assert decided or found.evidence == "the two have not as many parameters and images"
+
+
 def test_claim_takes_the_mean_over_seeds_and_not_the_best(measured):
     affine = [("marscf-affine", bits, seed) for seed, bits in ((1, 2.0), (2, 2.2))]
     glow = [("glow", bits, seed) for seed, bits in ((1, 1.91), (2, 1.89))]

@@ -65,12 +65,22 @@ def test_again_trains_anew_and_keeps_the_old_until_it_is_done(edited, capsys):
     assert not aside.exists() and other_code(edited, "edited_model.Tiny") is None
 
 
+class StopSoon(Stop):
+    """It asks to stop when it was asked so often."""
+
+    times = 3
+
+    def requested(self) -> bool:
+        self.times -= 1
+        self.reason = None if self.times > 0 else "a test"
+        return super().requested()
+
+
 def begun(folder):
-    """Begin the training of a run, and stop it when it is at its first step."""
-    stop = Stop()
-    stop.reason = "a test"
+    """Begin the training of a run, and stop it after a few steps."""
     with pytest.raises(Interrupted):
-        train_run(folder, "cpu", stop, again=True)
+        train_run(folder, "cpu", StopSoon(), again=True)
+    assert list(folder.glob("state-*.pt"))
 
 
 def test_a_training_that_other_code_began_never_counts_as_trained_by_the_code_of_now(edited, place, capsys):
@@ -83,7 +93,36 @@ def test_a_training_that_other_code_began_never_counts_as_trained_by_the_code_of
     assert "was begun with other code" in capsys.readouterr().err
     assert receipt["code"] == f"{first}+{code.behind('train', 'edited_model.Tiny')}"
     assert f"marscf train {edited} --again" in other_code(edited, "edited_model.Tiny")
-    assert not (edited / CODE).exists()
+    (codes,) = read_json(edited / CODE).values()  # as long as its states are there
+    assert "+".join(codes) == receipt["code"]
+
+
+def test_a_training_of_another_config_does_not_go_on_with_what_trained_the_one_before(edited, capsys):
+    train_run(edited, "cpu", again=True)
+    now = code.behind("train", "edited_model.Tiny")
+    config = read_json(edited / "config.json")
+    config["training"]["steps"] += 1
+    write_json(edited / "config.json", config)
+    for name in (None, "weights.safetensors"):
+        if name:
+            (edited / name).unlink()
+        assert train_run(edited, "cpu")["code"] == now
+    assert list(read_json(edited / CODE).values()) == [[now]]
+    assert "other code" not in capsys.readouterr().err
+
+
+def test_again_after_another_edit_begins_anew_and_keeps_the_finished_run(edited, place, capsys):
+    old = (edited / RECEIPT).read_bytes()
+    begun(edited)
+    with (place / "edited_model.py").open("a", encoding="utf-8") as stream:
+        stream.write("\nY = 1\n")
+    forget()
+    begun(edited)
+    assert (edited / "superseded/finished" / RECEIPT).read_bytes() == old
+    receipt = train_run(edited, "cpu", again=True)
+    assert receipt["code"] == code.behind("train", "edited_model.Tiny")
+    assert receipt["weights_sha256"] == json.loads(old)["weights_sha256"]
+    assert not (edited / "superseded").exists() and other_code(edited, "edited_model.Tiny") is None
 
 
 def test_again_begins_an_unfinished_training_anew(edited, place, capsys):

@@ -77,6 +77,35 @@ def test_a_trial_of_a_setting_that_was_edited_since_is_tried_again(own_config, c
     assert main(call) == 0 and "(known)" not in capsys.readouterr().out
 
 
+def test_the_settings_of_now_are_shown_also_where_they_were_tried_before_others(own_config, capsys):
+    from marscf.data.prepare import prepare
+
+    prepare(load_config().dataset("digits"), root=DATASETS)
+    call = ["tune", "--scale", "quick", "--systems", "pixelcnn", "--minutes", "0.02", "--device", "cpu"]
+    call += ["--trials", "as it is,mine"]
+    path = own_config / "tuning.yaml"
+
+    def tried(factor):
+        """Try a trial of one's own, and return the learning rates that are shown for it."""
+        trials = {"as it is": {}, "mine": {"times": {"learning_rate": factor}}}
+        path.write_text(yaml.safe_dump({"minutes": 1, "trials": trials}))
+        assert main(call) == 0
+        known = "mine" in "".join(x for x in capsys.readouterr().out.splitlines() if x.endswith("(known)"))
+        rows = read_rows(Path("reports/tuning/quick.csv"))
+        return known, float([row for row in rows if row["trial"] == "mine"][-1]["learning_rate"]), len(rows)
+
+    (first, low, _), (second, high, count), third = tried(2), tried(20), tried(2)
+    assert not first and not second and high == pytest.approx(10 * low)
+    assert third == (True, low, count)
+    call[call.index("0.02")], call[-1] = "0.03", "mine"
+    assert main(call) == 0
+    capsys.readouterr()
+    assert main(["tune", "--scale", "quick", "--show"]) == 0
+    shown = capsys.readouterr().out
+    assert "| as it is | " in shown and shown.count("| mine | ") == 1
+    assert next(line for line in shown.splitlines() if "mine" in line).split("|")[2].strip()[0] in "+-"
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [

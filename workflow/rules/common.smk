@@ -262,7 +262,7 @@ def architectures(wildcards=None):
 def looks(wildcards=None):
     """The identity of the words and colours of `config/` that tables, figures and the page have."""
     systems = [CONFIG.systems[name] for name in dict.fromkeys(config.system for config in runs().values())]
-    words = [[each.title, each.order, each.colour, each.in_paper] for each in systems]
+    words = [[each.title, each.order, each.colour, each.in_paper, each.control_of] for each in systems]
     titles = [CONFIG.dataset(name).title for name in DATASETS]
     return settings([words, titles, SCALE.description, SCALE.model_dump(mode="json", include={"figures"})])
 

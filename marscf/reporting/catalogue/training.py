@@ -40,12 +40,13 @@ memorises.""",
         about=trained,
         text="""
 **Shown.** For each system the lowest bits/dim of the validation images until a quarter, half, three quarters
-and all of T, the time that the shortest run on the dataset took; then what it reached at its own end, and the
-minutes it took. The systems differ in size, and in how many images they get through, so parameters and images
-seen are given too. Several seeds of a system are one row: their mean ± standard deviation.
+and all of T, the time that the shortest run on the dataset took; then what it reached at its own end, and
+the minutes it took. Controls do not count for T: they see as many images as another system, in less time.
+The systems differ in size, and in how many images they get through, so parameters and images seen are given
+too. Several seeds of a system are one row: their mean ± standard deviation.
 
 **Measured.** As the training curves. A value is that of the last validation before the time, so it is up to
-one interval of validation old; a dash says that there was none yet.
+one interval of validation old; a dash says that there was none yet, or that a control had ended.
 
 **To conclude.** The column T compares systems at the same cost. The steps of a run are sized to its own
 end, where its learning rate has decayed. So before its end, a longer run is worse than one that was
