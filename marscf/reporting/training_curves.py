@@ -172,16 +172,16 @@ def equal_time(runs: Sequence[str]) -> Table:
 
 def _seen(log: "pandas.DataFrame", minutes: float) -> float:
     """Images that a training had seen by then, in proportion to its minutes; NaN where it ended before."""
-    if not math.isfinite(minutes):
-        return log["images"].max()
-    return minutes / log["minutes"].max() * log["images"].max() if _reaches(log, minutes) else math.nan
+    end = log["minutes"].max()
+    share = min(minutes, end) / end if math.isinf(minutes) or _reaches(log, minutes) else math.nan
+    return float(share * log["images"].max())
 
 
 def _lowest(log: "pandas.DataFrame", minutes: float) -> float:
     """The lowest validation bits/dim until then; NaN before the first, and after the training's end."""
-    if math.isfinite(minutes) and not _reaches(log, minutes):
+    if not math.isinf(minutes) and not _reaches(log, minutes):
         return math.nan
-    return log.loc[log["minutes"] <= minutes * (1 + 1e-9), VALIDATION].min()
+    return float(log.loc[log["minutes"] <= minutes * (1 + 1e-9), VALIDATION].min())
 
 
 def _reaches(log: "pandas.DataFrame", minutes: float) -> bool:

@@ -171,8 +171,12 @@ def test_equal_times_are_those_of_the_shortest_run(workdir):
 
 def test_a_control_does_not_set_the_time_to_compare_at(workdir, another_run):
     runs = list(workdir)
-    for system, seconds in (("gaussian-affine", 30.0), ("tarflow", 45.0)):
-        path = Path(another_run(system, 1.85, 0)) / "receipt.json"
+    for system, seconds, seed in (
+        ("gaussian-affine", 30.0, 0),
+        ("gaussian-affine", 30.0, 1),
+        ("tarflow", 45.0, 0),
+    ):
+        path = Path(another_run(system, 1.85, seed)) / "receipt.json"
         path.write_text(path.read_text().replace('"cpu_seconds": 60.0', f'"cpu_seconds": {seconds}'))
         runs.append(str(path.parent))
     rows = {row[1].value: row for row in training_curves.equal_time(runs).rows}
@@ -180,6 +184,7 @@ def test_a_control_does_not_set_the_time_to_compare_at(workdir, another_run):
     assert rows["gaussian-affine"][5].value == pytest.approx(1.85 + 35 / 400)  # half of T, 3/4 of its end
     assert [cell.text for cell in rows["gaussian-affine"][6:9]] == ["–", "–", "–"]  # it had ended
     assert rows["gaussian-affine"][9].value == pytest.approx(1.85 + 35 / 600)
+    assert rows["gaussian-affine"][11].value == 64 * 600
 
 
 def test_growth_of_the_sweep_is_found(workdir):
