@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
             tables = [table[table[column].isin([*chosen, REAL])] for table in tables]
     if not any(table["system"].ne(REAL).any() for table in tables):
         raise MarscfError(
-            f"nothing to compare: {measured} and {reference} have nothing of these systems there"
+            f"nothing to compare: {measured} and {reference} have none of these systems on these datasets"
         )
     metrics, expected = tables
     cells = [*guards(metrics), *compare(metrics, expected)]

@@ -63,9 +63,7 @@ class System(Strict):
     model: str  # module.Class in marscf.models, or importable from elsewhere
     cite: str  # paper
     in_paper: bool = True  # whether the mAR-SCF paper has it; the report marks the others
-    control_of: Name | None = (
-        None  # the system whose images it sees too; its training time is not one to compare at
-    )
+    control_of: Name | None = None  # the system that sees as many images; its own time is not compared at
     options: dict[str, Any]  # arguments of the model's constructor, the paper's values
     training: dict[str, Any] = {}  # what differs from the scale's
     scales: dict[str, ScaleOverrides] = {}

@@ -14,12 +14,13 @@ from marscf.runs import (
     FINISHED,
     RECEIPT,
     altered_receipt,
+    config_hash,
     other_code,
     receipts,
     run_config,
     sound_receipt,
 )
-from marscf.settings import NAMES, TrainingSettings
+from marscf.settings import NAMES, RunConfig, TrainingSettings
 from marscf.training import receipt
 from marscf.training.interrupt import Stop
 
@@ -51,15 +52,16 @@ def train_run(
         return finished
     from marscf.training.train import ASIDE, train
 
-    ours = (folder / ASIDE).exists() and _last_code(folder) == behind("train", config.model)
+    codes = read_json(folder / CODE) if (folder / CODE).is_file() else {}
+    last = codes.get(identity(config, data_digest), [None])[-1]
+    ours = (folder / ASIDE).exists() and last == behind("train", config.model)
     begun = any(folder.glob("state-*.pt")) and not ours  # by another call, or other code
     return train(folder, config, data_digest, device, stop or Stop(), anew=again and bool(finished or begun))
 
 
-def _last_code(folder: Path) -> str | None:
-    """The digest of the code that trained last, whatever config; None where it is not known."""
-    codes = list(read_json(folder / CODE).values()) if (folder / CODE).is_file() else []
-    return codes[-1][-1] if codes else None
+def identity(config: RunConfig, data_digest: str) -> str:
+    """The name that a training has in `CODE`."""
+    return f"{config_hash(config)}-{data_digest}"
 
 
 def _check_receipts(folder: Path) -> None:

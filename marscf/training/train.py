@@ -17,7 +17,7 @@ from marscf.data.arrays import open_split, open_training
 from marscf.errors import Interrupted, MarscfError
 from marscf.files import read_json, write_json
 from marscf.models.base import DensityModel
-from marscf.runs import FINISHED, RECEIPT, config_hash
+from marscf.runs import FINISHED, RECEIPT
 from marscf.settings import RunConfig
 from marscf.training.checkpoints import SUPERSEDED, Checkpoints
 from marscf.training.distributed import Processes, joined
@@ -27,7 +27,7 @@ from marscf.training.lock import locked
 from marscf.training.log import LOG, say
 from marscf.training.loop import Training
 from marscf.training.receipt import peak_memory
-from marscf.training.run import CODE
+from marscf.training.run import CODE, identity
 from marscf.training.state import Record
 from marscf.training.validation import Validation
 
@@ -67,12 +67,8 @@ def train(
         if processes.first:
             Checkpoints(folder, config, data_digest).finished()
             if (folder / CODE).exists():  # as its states do; those of other configs are gone
-                write_json(folder / CODE, {_training(config, data_digest): code.split("+")})
+                write_json(folder / CODE, {identity(config, data_digest): code.split("+")})
         return receipt
-
-
-def _training(config: RunConfig, data_digest: str) -> str:
-    return f"{config_hash(config)}-{data_digest}"
 
 
 def _code(folder: Path, config: RunConfig, data_digest: str, now: str, anew: bool) -> str:
@@ -81,7 +77,7 @@ def _code(folder: Path, config: RunConfig, data_digest: str, now: str, anew: boo
     They are kept in a file beside the states. A training whose states are there without it was begun by code
     that is not known.
     """
-    path, name = folder / CODE, _training(config, data_digest)
+    path, name = folder / CODE, identity(config, data_digest)
     known = read_json(path) if path.is_file() else None
     before: list[str] = []
     states = [*folder.glob("state-*.pt"), *(folder / SUPERSEDED).glob("state-*.pt")]

@@ -190,7 +190,7 @@ def test_a_system_that_was_not_measured_on_a_dataset_is_refused_there(metrics, c
     pandas.concat([elsewhere, real]).to_csv("reports/reference/quick/metrics.csv", index=False)
     capsys.readouterr()
     assert cli.main(["check", "--systems", "glow", "--datasets", "digits"]) == 2
-    assert "have nothing of these systems there" in capsys.readouterr().err
+    assert "have none of these systems on these datasets" in capsys.readouterr().err
 
 
 def test_a_scale_that_no_file_names_is_asked_for(metrics, capsys):
