@@ -163,23 +163,23 @@ def equal_time(runs: Sequence[str]) -> Table:
         cells.append(_mean("train_minutes", [shortest[dataset]], own[:1]))
         cells += [_mean("bits_per_dim", [_lowest(logs[run], time) for run in own], own) for time in times]
         cells.append(_mean("images_seen", [_seen(logs[run], shortest[dataset]) for run in own], own))
-        cells.append(_mean("bits_per_dim", [_lowest(logs[run], math.inf) for run in own], own))
+        cells.append(_mean("bits_per_dim", [float(logs[run][VALIDATION].min()) for run in own], own))
         cells.append(_mean("train_minutes", [logs[run]["minutes"].max() for run in own], own))
-        cells.append(_mean("images_seen", [_seen(logs[run], math.inf) for run in own], own))
+        cells.append(_mean("images_seen", [float(logs[run]["images"].max()) for run in own], own))
         table.rows.append(cells)
     return table
 
 
 def _seen(log: "pandas.DataFrame", minutes: float) -> float:
     """Images that a training had seen by then, in proportion to its minutes; NaN where it ended before."""
-    end = log["minutes"].max()
-    share = min(minutes, end) / end if math.isinf(minutes) or _reaches(log, minutes) else math.nan
-    return float(share * log["images"].max())
+    if not _reaches(log, minutes):
+        return math.nan
+    return float(min(1.0, minutes / log["minutes"].max()) * log["images"].max())
 
 
 def _lowest(log: "pandas.DataFrame", minutes: float) -> float:
     """The lowest validation bits/dim until then; NaN before the first, and after the training's end."""
-    if not math.isinf(minutes) and not _reaches(log, minutes):
+    if not _reaches(log, minutes):
         return math.nan
     return float(log.loc[log["minutes"] <= minutes * (1 + 1e-9), VALIDATION].min())
 

@@ -156,30 +156,31 @@ def test_fewer_pairs_where_fewer_images_are_asked_for(run, images, pairs, valida
     assert len(saved["images"]) == min(3, pairs) and float(saved["chosen"]) == 0.35
 
 
+def interrupt(*args):
+    raise KeyboardInterrupt
+
+
+def interrupted_at_its_end(run, monkeypatch):
+    """Stop a study when all is walked and nothing is written."""
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(interpolation_study, "_write_csv", interrupt)
+        interpolate_run(run, "cpu")
+
+
 @pytest.mark.parametrize("asked", [{"images": 8}, {"images": 1000}, {"scored": False}])
 def test_a_trial_leaves_what_an_interrupted_study_walked(run, monkeypatch, asked):
-    def interrupted(*args):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(interpolation_study, "_write_csv", interrupted)
-        interpolate_run(run, "cpu")
+    interrupted_at_its_end(run, monkeypatch)
     parts = {path: path.read_bytes() for path in run.glob("interpolation-parts-*/*/*.npz")}
     interpolate_run(run, "cpu", **asked)
     assert parts and {path: path.read_bytes() for path in run.rglob("*.npz") if path in parts} == parts
     assert not list(run.glob("trial-interpolation-parts-*"))
-    monkeypatch.setattr(interpolation_walk, "walk", interrupted)  # all was walked before
+    monkeypatch.setattr(interpolation_walk, "walk", interrupt)  # all was walked before
     interpolate_run(run, "cpu")
     assert not list(run.glob("interpolation-parts-*"))
 
 
 def test_parts_of_other_settings_are_not_used(run, place, monkeypatch):
-    def interrupted(*args):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(interpolation_study, "_write_csv", interrupted)
-        interpolate_run(run, "cpu")
+    interrupted_at_its_end(run, monkeypatch)
     assert list(run.glob("interpolation-parts-*/*/*.npz"))
     place("interpolation", points=4)
     written = interpolate_run(run, "cpu")
