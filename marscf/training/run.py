@@ -52,11 +52,17 @@ def train_run(
         return finished
     from marscf.training.train import ASIDE, train
 
-    codes = read_json(folder / CODE) if (folder / CODE).is_file() else {}
-    last = codes.get(identity(config, data_digest), [None])[-1]
-    ours = (folder / ASIDE).exists() and last == behind("train", config.model)
-    begun = any(folder.glob("state-*.pt")) and not ours  # by another call, or other code
-    return train(folder, config, data_digest, device, stop or Stop(), anew=again and bool(finished or begun))
+    anew = bool(finished)
+    if again and not finished and any(folder.glob("state-*.pt")):  # begun, maybe by a call like this
+        codes = (known_codes(folder) or {}).get(identity(config, data_digest), [])
+        anew = not (folder / ASIDE).exists() or codes[-1:] != [behind("train", config.model)]
+    return train(folder, config, data_digest, device, stop or Stop(), anew)
+
+
+def known_codes(folder: Path) -> dict[str, list[str]] | None:
+    """What `CODE` of a run holds, None where it is not there."""
+    path = folder / CODE
+    return read_json(path) if path.is_file() else None
 
 
 def identity(config: RunConfig, data_digest: str) -> str:

@@ -15,7 +15,7 @@ from marscf import models
 from marscf.code import behind
 from marscf.data.arrays import open_split, open_training
 from marscf.errors import Interrupted, MarscfError
-from marscf.files import read_json, write_json
+from marscf.files import write_json
 from marscf.models.base import DensityModel
 from marscf.runs import FINISHED, RECEIPT
 from marscf.settings import RunConfig
@@ -27,7 +27,7 @@ from marscf.training.lock import locked
 from marscf.training.log import LOG, say
 from marscf.training.loop import Training
 from marscf.training.receipt import peak_memory
-from marscf.training.run import CODE, identity
+from marscf.training.run import CODE, identity, known_codes
 from marscf.training.state import Record
 from marscf.training.validation import Validation
 
@@ -78,7 +78,7 @@ def _code(folder: Path, config: RunConfig, data_digest: str, now: str, anew: boo
     that is not known.
     """
     path, name = folder / CODE, identity(config, data_digest)
-    known = read_json(path) if path.is_file() else None
+    known = known_codes(folder)
     before: list[str] = []
     states = [*folder.glob("state-*.pt"), *(folder / SUPERSEDED).glob("state-*.pt")]
     if states and not anew:
